@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The store: what a storage engine does for the broker (DESIGN 5). Engines: disk/ and redis/; one conformance
+ * suite (tests/unit/store_conformance.h) passes on every one. Which one is chosen by store_open()'s location.
+ *
+ * Promises of every engine:
+ *  - append is all-or-nothing per item, in order per sandbox; an item is accepted only if its source stands
+ * at range.from; `done` comes after the data is durable, or with a fault when nothing of the batch is
+ * promised;
+ *  - lines of a sandbox are numbered 1, 2, 3 ... without a hole, over restarts and crashes;
+ *  - what was accepted is readable from the moment `done` ran, and `grown` is called then;
+ *  - a damaged or retained-away record is never an error of a read: it becomes a gap record.
+ *
+ * Threads: all calls and callbacks on the home thread. An engine may have threads of its own, which wake the
+ * home thread; it then calls store_run(). Errors: < 0 is -errno; > 0 as documented. Records passed to
+ * callbacks are borrowed until the callback returns.
+ */
+#pragma once
+#include "wire/message.h"
+
+struct store;
+
+struct store_options {
+    const char *location;     /* a directory, or redis://HOST:PORT[,HOST:PORT...] */
+    uint64_t memory_bytes;    /* budget of hot blocks */
+    uint64_t segment_bytes;   /* size at which a segment is sealed */
+    int64_t retention_age_ns; /* 0: none */
+    uint64_t retention_bytes; /* on disk, all sandboxes; 0: none */
+    uint64_t sandbox_bytes;   /* text of one sandbox; 0: none */
+    void (*wake)(void *arg);  /* any thread: call store_run() soon */
+    /* Home thread: the sandbox has new records, or its place's version changed. `sandbox` is borrowed. */
+    void (*grown)(void *arg, struct sl_slice sandbox);
+    void *arg;
+};
+
+/*
+ * Opens, creating what is missing, recovering what a crash left. Faults: -EBUSY (another process owns it),
+ * -EACCES, -ENOSPC, -EPROTONOSUPPORT (written by a newer version), -errno; *ret_why (static or owned by the
+ * engine until the next call) says it in a sentence fit for a user.
+ */
+int store_open(const struct store_options *options, struct store **ret, const char **ret_why);
+/* Commits what is pending, calls its `done`, closes. */
+void store_close(struct store *s);
+/* Names the store for ever; another one after it was emptied. */
+uint64_t store_epoch(const struct store *s);
+/* NULL while appends can succeed, else a sentence ("disk full"): for /readyz. */
+const char *store_trouble(const struct store *s);
+/* Home thread, when woken: `done` and `grown` callbacks. */
+void store_run(struct store *s);
+
+enum store_item_kind {
+    STORE_BLOCK = SL_RECORD_BLOCK,
+    STORE_CHANGE = SL_RECORD_CHANGE,
+    STORE_DELETE = SL_RECORD_DELETE
+};
+
+struct store_item {
+    uint8_t kind;
+    struct sl_slice payload;       /* checked by the caller; borrowed until `done` */
+    struct sl_block_header header; /* BLOCK: decoded */
+    struct sl_change change;       /* CHANGE: decoded */
+    struct sl_slice sandbox;       /* DELETE */
+    /* filled before `done`: */
+    struct sl_append_verdict verdict; /* BLOCK: as in message.h. CHANGE, DELETE: SL_TAKEN or SL_REFUSED */
+    uint64_t first_seq;               /* BLOCK taken */
+};
+
+struct store_batch {
+    struct store_item *items;
+    size_t count;
+    /*
+     * Exactly once, from store_run() or store_close(). fault 0: every verdict stands and is durable. fault <
+     * 0: nothing of the batch is promised; verdicts are SL_REFUSED with the durable place.
+     */
+    void (*done)(struct store_batch *batch, int fault);
+    void *owner;
+    struct store_batch *next; /* the engine's while it has the batch */
+};
+void store_append(struct store *s, struct store_batch *batch);
+
+/* > 0 (STORE_UNKNOWN): no such sandbox. */
+enum { STORE_UNKNOWN = 1 };
+int store_place(struct store *s, struct sl_slice sandbox, struct sl_place *ret);
+/* All about it; slices borrowed until the next call of the store. */
+int store_info(struct store *s, struct sl_slice sandbox, struct sl_info *ret);
+/*
+ * Infos newest first as `list` asks (list->page 0: start); `each` returns false to stop early. *ret_next_page
+ * 0: no more.
+ */
+int store_list(struct store *s, const struct sl_list *list,
+               bool (*each)(void *arg, const struct sl_info *info), void *arg, uint64_t *ret_next_page);
+/* Every source known of the sandbox; `each` may be called 0 times. */
+int store_sources(struct store *s, struct sl_slice sandbox,
+                  void (*each)(void *arg, const struct sl_source_place *place), void *arg);
+
+/*
+ * Gives whole BLOCK records (prefix + block), ascending, to `each`, which returns false to stop; at least one
+ * if there is any, then as long as the sum stays within max_bytes. A record may begin before the number asked
+ * for. A hole made by damage or retention is given as a gap record made up for it (a block without lines).
+ * *ret_more: there are more. > 0: STORE_UNKNOWN.
+ */
+typedef bool store_each(void *arg, struct sl_slice record, const struct sl_record *prefix);
+int store_read(struct store *s, struct sl_slice sandbox, uint64_t from_seq, size_t max_bytes,
+               store_each *each, void *arg, bool *ret_more);
+/* The first number of the earliest record whose last query time is >= time_ns; last_seq + 1 when there is
+ * none. */
+int store_seek_time(struct store *s, struct sl_slice sandbox, int64_t time_ns, uint64_t *ret_seq);
+/*
+ * For paging up: the number to read from so that the records up to (not including) `before_seq` fill at most
+ * max_bytes, at least one record. Returns 1-based first number in *ret_seq (= before_seq when nothing lies
+ * below it).
+ */
+int store_seek_back(struct store *s, struct sl_slice sandbox, uint64_t before_seq, size_t max_bytes,
+                    uint64_t *ret_seq);
