@@ -273,16 +273,21 @@ int sl_block_lines_open(struct sl_block_lines *it, struct sl_slice block,
     uint64_t runs_bytes = has_runs ? sl_read_varint(&r) : 0;
     uint64_t times_bytes = sl_read_varint(&r);
     uint64_t lengths_bytes = sl_read_varint(&r);
+    struct sl_slice runs = sl_read_slice(&r, runs_bytes);
+    struct sl_slice times = sl_read_slice(&r, times_bytes);
+    struct sl_slice lengths = sl_read_slice(&r, lengths_bytes);
+    if (r.failed)
+        return SL_BLOCK_MALFORMED;
     struct sl_block_lines lines = {
-        .runs = sl_reader(sl_read_slice(&r, runs_bytes)),
-        .times = sl_reader(sl_read_slice(&r, times_bytes)),
-        .lengths = sl_reader(sl_read_slice(&r, lengths_bytes)),
+        .times = sl_reader(times),
+        .lengths = sl_reader(lengths),
+        .runs = sl_reader(runs),
         .text = r.at,
         .time_ns = header->time_min_ns,
         .run_left = has_runs ? 0 : header->lines,
         .left = header->lines,
     };
-    if (r.failed || (has_runs && !runs_sound(lines.runs, header)) || !times_sound(lines.times, header) ||
+    if ((has_runs && !runs_sound(lines.runs, header)) || !times_sound(lines.times, header) ||
         !lengths_sound(lines.lengths, sl_reader_left(&r), header))
         return SL_BLOCK_MALFORMED;
     *it = lines;
