@@ -55,7 +55,10 @@ struct sl_message_head {
 };
 
 void sl_message_begin(struct sl_writer *w, const struct sl_message_head *head);
-/* 0, or enum sl_status MALFORMED / NEWER. The reader then stands at the body. */
+/*
+ * 0: the reader then stands at the body. Or enum sl_status MALFORMED / NEWER; with NEWER *ret is filled too
+ * (type, id: every version keeps the head's layout), so that the asker can be told.
+ */
 int sl_message_open(struct sl_reader *r, struct sl_message_head *ret);
 
 /* ---- HELLO
