@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Patterns in linear time: is there a match anywhere in the text? A set of NFA positions is carried over the
+ * text byte by byte, through a cache of DFA states made as they are met, so the price of a byte is one table
+ * look-up, and at worst (cache full) PATTERN_STEPS_MAX small steps, whatever the pattern. No backtracking.
+ *
+ * Not PCRE2: pcre2_match() backtracks, and its match limit turns `(a*)*b` into an error rather than an
+ * answer; pcre2_dfa_match() carries counters of `{m,n}` as states and compares them pairwise (README,
+ * Decisions).
+ *
+ * The language: RE2's common part. Literals, `.`, classes `[a-z]` `[^…]` `[[:alpha:]]`, \d \D \w \W \s \S,
+ * groups `( )` and `(?: )`, `(?i)` at the start, `|`, `* + ? {m} {m,} {m,n}` (each with a further `?`, which
+ * changes nothing here), `^` `$` `\A` `\z` (of the line), \b \B, \t \n \r \f \v \a \e \xHH \x{H…}, a
+ * backslash before punctuation. Refused with a sentence: back-references, lookaround, possessive and atomic
+ * groups, \p, and what grows beyond PATTERN_PROGRAM_MAX. It reads UTF-8: `.` and classes take a whole code
+ * point, or one byte that belongs to none. \d \w \s \b and ignore_case know ASCII only.
+ *
+ * One thread at a time per pattern.
+ */
+#pragma once
+#include "wire/slice.h"
+
+enum {
+    PATTERN_PROGRAM_MAX = 2048, /* instructions, repetitions written out */
+    PATTERN_CACHE_BYTES = 512 << 10,
+    PATTERN_REPEAT_MAX = 1000, /* the largest m or n */
+};
+
+struct pattern;
+
+/* > 0 (PATTERN_INVALID): *ret_why is a static sentence. Fault: -ENOMEM. */
+enum { PATTERN_INVALID = 1 };
+int pattern_new(struct sl_slice source, bool ignore_case, struct pattern **ret, const char **ret_why);
+void pattern_free(struct pattern *p);
+bool pattern_match(struct pattern *p, struct sl_slice text);
+/* Memory it holds, at most. */
+size_t pattern_bytes(const struct pattern *p);
