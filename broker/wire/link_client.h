@@ -34,6 +34,7 @@ struct sl_client_options {
     void *arg;
 };
 
+/* Faults: -EINVAL (no url or too many; a collector without host, another with one), -ENOMEM, -EMFILE. */
 int sl_client_new(const struct sl_client_options *options, struct sl_client **ret);
 /* Cancels what is in flight without callbacks. */
 void sl_client_free(struct sl_client *c);
@@ -42,7 +43,8 @@ bool sl_client_connected(const struct sl_client *c);
 
 /*
  * A fresh message with room for `capacity` body bytes and the head written; *ret_w writes into it behind the
- * head (or compress into sl_client_message_tail()). sl_client_ask() cuts it to w->bytes. Fault: -ENOMEM.
+ * head (or compress straight to w->data + w->bytes and add to w->bytes). sl_client_ask() cuts it to w->bytes.
+ * Fault: -ENOMEM.
  */
 int sl_client_message_new(uint8_t type, size_t capacity, nng_msg **ret, struct sl_writer *ret_w);
 

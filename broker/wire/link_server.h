@@ -42,6 +42,8 @@ int sl_server_new(const struct sl_server_options *options, struct sl_server **re
 /* Stops receiving; unanswered requests are dropped (their askers see the connection close). */
 void sl_server_free(struct sl_server *s);
 int sl_server_fd(const struct sl_server *s);
+/* The TCP port it listens on (the url may have said 0); 0 for ipc. */
+uint16_t sl_server_port(const struct sl_server *s);
 /* The next request in order of arrival, or NULL. */
 struct sl_request *sl_server_next(struct sl_server *s);
 /* A peer's connections come and go unseen, but a request whose connection is gone may be dropped early. */

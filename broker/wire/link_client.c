@@ -1,0 +1,773 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * One cooked REQ0 socket, one dialer at a time, one context and one aio per request in flight.
+ *
+ * The gate. nng keeps requests that it has not sent yet for the next connection, where they would be on the
+ * wire before our HELLO. So a new pipe is let in (ADD_PRE) only while the gate is open; the gate shuts behind
+ * it and opens again when the home thread has seen the pipe go and has taken back every request that nng had
+ * not sent. A pipe that meets a shut gate is closed; the dialer comes again.
+ *
+ * Order. nng sends contexts in the order in which their sends were started, from this one thread; what is
+ * taken back is put in front of what still waits, by its number.
+ */
+#include "link_client.h"
+#include "link_proof.h"
+#include "wire/timestamp.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <nng/protocol/reqrep0/req.h>
+#include <nng/supplemental/util/platform.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    URLS_MAX = 16,
+    CONNECT_WITHIN_MS = 1000, /* then the next address has its turn */
+    HELLO_WITHIN_MS = 5000,
+    BACKOFF_MIN_MS = 50,
+    BACKOFF_MAX_MS = 5000,
+    TIMEOUT_MAX_MS = 24 * 3600 * 1000,
+    IDLE_MAX = 64, /* requests kept for reuse, with context and aio: 1.25 KiB each */
+};
+
+enum letter_kind { LETTER_DONE, LETTER_PIPE };
+struct letter {
+    struct sl_letter letter; /* first: a letter of the mailbox is one of these */
+    enum letter_kind kind;
+};
+
+enum phase { PHASE_IDLE, PHASE_SENDING, PHASE_ANSWER };
+
+struct request {
+    struct letter done;
+    struct sl_client *client;
+    struct request *next; /* in `waiting`, `failed` or `idle` */
+    struct request *flight_next, *flight_previous;
+    nng_ctx ctx;
+    nng_aio *aio;
+    nng_msg *message; /* ours: not sent yet, or the answer */
+    _Atomic int phase;
+    int result; /* of nng, for the home thread */
+    uint64_t number;
+    uint64_t id;
+    uint8_t type;
+    bool has_ctx;
+    bool hello;
+    bool late;           /* given up at its deadline; the aio comes back cancelled */
+    uint32_t connection; /* count of connections when it was handed to nng */
+    int fault;
+    int64_t sent_ns;
+    int64_t deadline_ns;
+    sl_client_answered *answered;
+    void *arg;
+};
+
+enum state { STATE_RESTING, STATE_DIALLING, STATE_HELLO, STATE_CONNECTED };
+
+struct sl_client {
+    struct sl_mailbox mailbox;
+    nng_socket socket;
+    char *urls[URLS_MAX];
+    size_t url_count;
+    size_t url;
+    uint8_t role;
+    char host[SL_HOST_MAX_BYTES + 1];
+    uint8_t *secret;
+    size_t secret_bytes;
+    void (*changed)(void *arg, bool connected, uint64_t epoch, const char *why);
+    void *arg;
+
+    enum state state;
+    bool has_dialer;
+    nng_dialer dialer;
+    uint32_t pipe; /* the one that the gate let in and that the home thread knows; 0: none */
+    uint32_t connection;
+    bool proving;     /* the HELLO under way carries a proof */
+    int64_t since_ns; /* the state's beginning */
+    int64_t rest_until_ns;
+    int64_t heard_ns; /* last answer of any kind */
+    int64_t checked_ns;
+    size_t failures; /* addresses tried in vain, since the last connection */
+    char why[200];
+
+    /* Shared with nng's threads. */
+    _Atomic uint32_t gate;    /* 0: open, else the pipe that is in */
+    _Atomic uint32_t removed; /* the last pipe seen to go */
+    atomic_bool rung;         /* `bell` is in the mailbox */
+    _Atomic int sending;      /* requests handed to nng and not sent yet */
+    struct letter bell;
+
+    struct request *waiting; /* not handed to nng, by number */
+    struct request **waiting_last;
+    struct request *failed; /* to be told so by the next run */
+    struct request **failed_last;
+    struct request *flight; /* handed to nng */
+    struct request *idle;
+    size_t idle_count;
+    uint64_t numbers;
+    bool running;
+};
+
+static _Atomic uint64_t message_ids = 1;
+
+/* ---- nng's threads ---- */
+
+static void ring(struct sl_client *c)
+{
+    if (!atomic_exchange(&c->rung, true))
+        sl_mailbox_post(&c->mailbox, &c->bell.letter);
+}
+
+static void on_pipe_add(nng_pipe pipe, nng_pipe_ev event, void *arg)
+{
+    (void)event;
+    struct sl_client *c = arg;
+    uint32_t open = 0;
+    if (atomic_compare_exchange_strong(&c->gate, &open, (uint32_t)nng_pipe_id(pipe)))
+        ring(c);
+    else
+        nng_pipe_close(pipe);
+}
+
+static void on_pipe_remove(nng_pipe pipe, nng_pipe_ev event, void *arg)
+{
+    (void)event;
+    struct sl_client *c = arg;
+    uint32_t id = (uint32_t)nng_pipe_id(pipe);
+    if (atomic_load(&c->gate) == id) {
+        atomic_store(&c->removed, id);
+        ring(c);
+    }
+}
+
+static void on_request(void *arg)
+{
+    struct request *r = arg;
+    int result = nng_aio_result(r->aio);
+    if (atomic_load(&r->phase) == PHASE_SENDING) {
+        if (result == 0) {
+            atomic_store(&r->phase, PHASE_ANSWER);
+            atomic_fetch_sub(&r->client->sending, 1);
+            nng_ctx_recv(r->ctx, r->aio);
+            return;
+        }
+        r->message = nng_aio_get_msg(r->aio);
+        nng_aio_set_msg(r->aio, NULL);
+        atomic_fetch_sub(&r->client->sending, 1);
+    } else if (result == 0) {
+        r->message = nng_aio_get_msg(r->aio);
+        nng_aio_set_msg(r->aio, NULL);
+    }
+    r->result = result;
+    sl_mailbox_post(&r->client->mailbox, &r->done.letter);
+}
+
+/* ---- requests ---- */
+
+static void request_free(struct request *r)
+{
+    if (r->aio)
+        nng_aio_free(r->aio);
+    if (r->has_ctx)
+        nng_ctx_close(r->ctx);
+    nng_msg_free(r->message);
+    free(r);
+}
+
+static int request_new(struct sl_client *c, struct request **ret)
+{
+    struct request *r = c->idle;
+    if (r) {
+        c->idle = r->next;
+        c->idle_count--;
+        r->next = NULL;
+        r->hello = r->late = false;
+        r->fault = 0;
+        *ret = r;
+        return 0;
+    }
+    r = calloc(1, sizeof *r);
+    if (!r)
+        return -ENOMEM;
+    r->client = c;
+    r->done.kind = LETTER_DONE;
+    if (nng_aio_alloc(&r->aio, on_request, r) != 0 || nng_ctx_open(&r->ctx, c->socket) != 0) {
+        request_free(r);
+        return -ENOMEM;
+    }
+    r->has_ctx = true;
+    *ret = r;
+    return 0;
+}
+
+static void request_rest(struct request *r)
+{
+    struct sl_client *c = r->client;
+    nng_msg_free(r->message);
+    r->message = NULL;
+    atomic_store(&r->phase, PHASE_IDLE);
+    if (c->idle_count >= IDLE_MAX || !r->has_ctx) {
+        request_free(r);
+        return;
+    }
+    r->next = c->idle;
+    c->idle = r;
+    c->idle_count++;
+}
+
+static void waiting_insert(struct sl_client *c, struct request *r)
+{
+    struct request **at = &c->waiting;
+    if (c->waiting_last != &c->waiting) {
+        /* Nearly always behind the last one; what was taken back belongs in front. */
+        struct request *last = (struct request *)((char *)c->waiting_last - offsetof(struct request, next));
+        if (last->number < r->number)
+            at = c->waiting_last;
+    }
+    while (*at && (*at)->number < r->number)
+        at = &(*at)->next;
+    r->next = *at;
+    *at = r;
+    if (!r->next)
+        c->waiting_last = &r->next;
+}
+
+static struct request *waiting_pop(struct sl_client *c)
+{
+    struct request *r = c->waiting;
+    if (r) {
+        c->waiting = r->next;
+        if (!c->waiting)
+            c->waiting_last = &c->waiting;
+        r->next = NULL;
+    }
+    return r;
+}
+
+static void fail_later(struct sl_client *c, struct request *r, int fault)
+{
+    r->fault = fault;
+    r->next = NULL;
+    *c->failed_last = r;
+    c->failed_last = &r->next;
+}
+
+static void send_now(struct sl_client *c, struct request *r)
+{
+    r->flight_previous = NULL;
+    r->flight_next = c->flight;
+    if (c->flight)
+        c->flight->flight_previous = r;
+    c->flight = r;
+    r->connection = c->connection;
+    r->sent_ns = sl_monotonic_ns();
+    nng_aio_set_msg(r->aio, r->message);
+    r->message = NULL;
+    atomic_store(&r->phase, PHASE_SENDING);
+    atomic_fetch_add(&c->sending, 1);
+    nng_ctx_send(r->ctx, r->aio);
+}
+
+static void flight_remove(struct sl_client *c, struct request *r)
+{
+    if (r->flight_previous)
+        r->flight_previous->flight_next = r->flight_next;
+    else
+        c->flight = r->flight_next;
+    if (r->flight_next)
+        r->flight_next->flight_previous = r->flight_previous;
+    r->flight_next = r->flight_previous = NULL;
+}
+
+static void pump(struct sl_client *c)
+{
+    while (c->state == STATE_CONNECTED && c->waiting)
+        send_now(c, waiting_pop(c));
+}
+
+/* ---- the connection ---- */
+
+static void enter(struct sl_client *c, enum state state)
+{
+    c->state = state;
+    c->since_ns = sl_monotonic_ns();
+}
+
+static void tell_lost(struct sl_client *c, bool was_connected, const char *why)
+{
+    /* A reason is told once, not with each attempt. */
+    if (!was_connected && strcmp(c->why, why) == 0)
+        return;
+    snprintf(c->why, sizeof c->why, "%s", why);
+    if (c->changed)
+        c->changed(c->arg, false, 0, c->why);
+}
+
+/* Opens the gate if nothing of the last connection is left in nng's hands. */
+static void open_gate(struct sl_client *c)
+{
+    if (c->pipe == 0 && atomic_load(&c->gate) != 0 && atomic_load(&c->gate) == atomic_load(&c->removed) &&
+        atomic_load(&c->sending) == 0)
+        atomic_store(&c->gate, 0);
+}
+
+/* The pipe is gone or will be: takes back what nng has not sent. What it has sent fails by itself. */
+static void pipe_lost(struct sl_client *c)
+{
+    if (c->pipe != 0)
+        atomic_store(&c->removed, c->pipe);
+    c->pipe = 0;
+    for (struct request *r = c->flight; r; r = r->flight_next)
+        if (atomic_load(&r->phase) == PHASE_SENDING)
+            nng_aio_cancel(r->aio);
+    open_gate(c);
+}
+
+static void drop_dialer(struct sl_client *c)
+{
+    if (c->has_dialer) {
+        nng_dialer_close(c->dialer);
+        c->has_dialer = false;
+    }
+    /* A pipe that slipped in meanwhile is closed with its dialer, but its removal may have gone unseen. */
+    uint32_t in = atomic_load(&c->gate);
+    if (in != 0)
+        c->pipe = in;
+    pipe_lost(c);
+}
+
+/* Leaves this address; the next one has its turn, after a rest when all have been tried. */
+static void next_address(struct sl_client *c)
+{
+    drop_dialer(c);
+    c->url = (c->url + 1) % c->url_count;
+    size_t round = ++c->failures / c->url_count;
+    int64_t rest_ms = 0;
+    if (c->failures % c->url_count == 0) {
+        rest_ms = BACKOFF_MIN_MS;
+        for (size_t i = 1; i < round && rest_ms < BACKOFF_MAX_MS; i++)
+            rest_ms *= 2;
+        if (rest_ms > BACKOFF_MAX_MS)
+            rest_ms = BACKOFF_MAX_MS;
+        /* Many clients that lost one broker must not come back in step. */
+        rest_ms = rest_ms / 2 + (int64_t)(nng_random() % (uint32_t)(rest_ms / 2 + 1));
+    }
+    c->rest_until_ns = sl_monotonic_ns() + rest_ms * SL_NS_PER_MS;
+    enter(c, STATE_RESTING);
+}
+
+static void dial(struct sl_client *c)
+{
+    enter(c, STATE_DIALLING);
+    int r = nng_dialer_create(&c->dialer, c->socket, c->urls[c->url]);
+    if (r == 0) {
+        c->has_dialer = true;
+        nng_dialer_set_ms(c->dialer, NNG_OPT_RECONNMINT, 50);
+        nng_dialer_set_ms(c->dialer, NNG_OPT_RECONNMAXT, 1000);
+        nng_dialer_set_size(c->dialer, NNG_OPT_RECVMAXSZ, SL_MESSAGE_MAX_BYTES);
+        r = nng_dialer_start(c->dialer, NNG_FLAG_NONBLOCK);
+    }
+    if (r != 0) {
+        char why[200];
+        snprintf(why, sizeof why, "%.120s can't be dialled: %s", c->urls[c->url], nng_strerror(r));
+        next_address(c);
+        tell_lost(c, false, why);
+    }
+}
+
+static void refused(struct sl_client *c, const char *why)
+{
+    bool was = c->state == STATE_CONNECTED;
+    next_address(c);
+    tell_lost(c, was, why);
+}
+
+static void say_hello(struct sl_client *c, const uint8_t *nonce)
+{
+    struct request *r;
+    nng_msg *message;
+    struct sl_writer w;
+    uint8_t proof[LINK_PROOF_BYTES];
+    struct sl_hello hello = {
+        .role = c->role, .host = sl_slice_of(c->host), .version = sl_slice_of(SL_VERSION)};
+    if (nonce) {
+        if (link_proof(sl_slice(c->secret, c->secret_bytes), nonce, c->role, hello.host, proof) != 0) {
+            refused(c, "out of memory");
+            return;
+        }
+        hello.proof = sl_slice(proof, sizeof proof);
+    }
+    if (sl_client_message_new(SL_HELLO, 1024, &message, &w) != 0) {
+        refused(c, "out of memory");
+        return;
+    }
+    sl_hello_encode(&w, &hello);
+    assert(!w.failed);
+    nng_msg_chop(message, nng_msg_len(message) - w.bytes);
+    if (request_new(c, &r) != 0) {
+        nng_msg_free(message);
+        refused(c, "out of memory");
+        return;
+    }
+    struct sl_reader reader = sl_reader(sl_slice(nng_msg_body(message), nng_msg_len(message)));
+    struct sl_message_head head;
+    int opened = sl_message_open(&reader, &head);
+    assert(opened == 0);
+    r->hello = true;
+    r->message = message;
+    r->id = head.id;
+    r->type = SL_HELLO;
+    r->deadline_ns = sl_monotonic_ns() + HELLO_WITHIN_MS * SL_NS_PER_MS;
+    c->proving = nonce != NULL;
+    enter(c, STATE_HELLO);
+    send_now(c, r);
+}
+
+static void on_welcome(struct sl_client *c, const struct sl_message_head *head, struct sl_reader *body)
+{
+    struct sl_welcome welcome;
+    const char *url = c->urls[c->url];
+    char why[200];
+    switch (head->status) {
+    case SL_STATUS_OK:
+        if (sl_welcome_decode(body, &welcome) != 0)
+            break;
+        enter(c, STATE_CONNECTED);
+        c->failures = 0;
+        c->why[0] = 0;
+        c->heard_ns = c->since_ns;
+        if (c->changed)
+            c->changed(c->arg, true, welcome.epoch, "");
+        return;
+    case SL_STATUS_UNAUTHENTICATED:
+        if (c->secret_bytes == 0)
+            snprintf(why, sizeof why, "%.120s wants a secret, and none is set", url);
+        else if (c->proving)
+            snprintf(why, sizeof why, "%.120s has another secret than this program", url);
+        else if (sl_welcome_decode(body, &welcome) == 0) {
+            say_hello(c, welcome.nonce);
+            return;
+        } else
+            break;
+        refused(c, why);
+        return;
+    case SL_STATUS_NEWER:
+        snprintf(why, sizeof why, "%.120s speaks another version than this program (" SL_VERSION ")", url);
+        refused(c, why);
+        return;
+    default:
+        break;
+    }
+    snprintf(why, sizeof why, "%.120s does not speak this program's language", url);
+    refused(c, why);
+}
+
+static void on_bell(struct sl_client *c)
+{
+    atomic_store(&c->rung, false);
+    uint32_t in = atomic_load(&c->gate);
+    if (in != 0 && atomic_load(&c->removed) == in) {
+        bool was = c->state == STATE_CONNECTED;
+        bool greeting = c->state == STATE_HELLO;
+        c->pipe = in;
+        pipe_lost(c);
+        if (was || greeting) {
+            char why[200];
+            snprintf(why, sizeof why, "the connection to %.120s was lost", c->urls[c->url]);
+            enter(c, STATE_DIALLING);
+            tell_lost(c, was, why);
+        }
+    } else if (in != 0 && in != c->pipe && c->state == STATE_DIALLING) {
+        c->pipe = in;
+        c->connection++;
+        say_hello(c, NULL);
+    }
+}
+
+/* ---- what comes back ---- */
+
+static int fault_of(int result)
+{
+    return result == NNG_ENOMEM ? -ENOMEM : -ECONNRESET;
+}
+
+static void on_done(struct sl_client *c, struct request *r)
+{
+    flight_remove(c, r);
+    bool unsent = atomic_load(&r->phase) == PHASE_SENDING;
+    bool current = r->connection == c->connection && c->pipe != 0;
+    if (r->hello) {
+        struct sl_message_head head;
+        if (r->result == 0 && current && c->state == STATE_HELLO) {
+            struct sl_reader reader = sl_reader(sl_slice(nng_msg_body(r->message), nng_msg_len(r->message)));
+            if (sl_message_open(&reader, &head) != 0)
+                head = (struct sl_message_head){.status = SL_STATUS_MALFORMED};
+            on_welcome(c, &head, &reader);
+        }
+        request_rest(r);
+        return;
+    }
+    if (r->result != 0 && unsent && !r->late && r->result != NNG_ENOMEM) {
+        waiting_insert(c, r); /* never left this program: the next connection takes it */
+        return;
+    }
+    int fault = r->result == 0 ? 0 : r->late ? -ETIMEDOUT : fault_of(r->result);
+    struct sl_message_head head;
+    struct sl_reader reader = {0};
+    if (fault == 0) {
+        c->heard_ns = sl_monotonic_ns();
+        reader = sl_reader(sl_slice(nng_msg_body(r->message), nng_msg_len(r->message)));
+        if (sl_message_open(&reader, &head) != 0 || head.id != r->id || head.type != r->type) {
+            fault = -ECONNRESET;
+            if (current)
+                refused(c, "an answer could not be understood");
+        }
+    }
+    r->answered(r->arg, fault, fault == 0 ? &head : NULL, fault == 0 ? &reader : NULL);
+    request_rest(r);
+}
+
+static void check_deadlines(struct sl_client *c, int64_t now_ns)
+{
+    bool silent = false;
+    for (struct request *r = c->flight; r; r = r->flight_next) {
+        if (r->late || now_ns < r->deadline_ns)
+            continue;
+        r->late = true;
+        /* Not a word since it was sent: rather a dead peer than a slow answer. */
+        if (r->connection == c->connection && (r->hello || c->heard_ns < r->sent_ns))
+            silent = true;
+        nng_aio_cancel(r->aio);
+    }
+    struct request **at = &c->waiting;
+    c->waiting_last = &c->waiting;
+    while (*at) {
+        struct request *r = *at;
+        if (now_ns >= r->deadline_ns) {
+            *at = r->next;
+            fail_later(c, r, -ETIMEDOUT);
+        } else {
+            at = &r->next;
+            c->waiting_last = at;
+        }
+    }
+    if (silent && c->pipe != 0) {
+        char why[200];
+        snprintf(why, sizeof why, "%.120s does not answer", c->urls[c->url]);
+        refused(c, why);
+    }
+}
+
+static void keep_dialling(struct sl_client *c, int64_t now_ns)
+{
+    open_gate(c);
+    if (c->state == STATE_RESTING && now_ns >= c->rest_until_ns) {
+        /* There is no dialer now, so whatever still stands in the gate is a dead pipe. */
+        drop_dialer(c);
+        if (atomic_load(&c->gate) == 0)
+            dial(c);
+    }
+    if (c->state == STATE_DIALLING && now_ns - c->since_ns >= CONNECT_WITHIN_MS * SL_NS_PER_MS) {
+        char why[200];
+        snprintf(why, sizeof why, "no broker at %.120s", c->urls[c->url]);
+        if (c->url_count > 1)
+            next_address(c);
+        else
+            c->since_ns = now_ns;
+        tell_lost(c, false, why);
+    }
+}
+
+void sl_client_run(struct sl_client *c)
+{
+    assert(!c->running); /* callbacks must not call it */
+    c->running = true;
+    struct sl_letter *letter = sl_mailbox_take(&c->mailbox);
+    while (letter) {
+        struct sl_letter *next = letter->next;
+        struct letter *l = (struct letter *)letter;
+        if (l->kind == LETTER_PIPE)
+            on_bell(c);
+        else
+            on_done(c, (struct request *)l);
+        letter = next;
+    }
+    int64_t now_ns = sl_monotonic_ns();
+    if (now_ns - c->checked_ns >= 10 * SL_NS_PER_MS) {
+        c->checked_ns = now_ns;
+        check_deadlines(c, now_ns);
+    }
+    keep_dialling(c, now_ns);
+    pump(c);
+    struct request *failed = c->failed;
+    c->failed = NULL;
+    c->failed_last = &c->failed;
+    while (failed) {
+        struct request *r = failed;
+        failed = r->next;
+        r->answered(r->arg, r->fault, NULL, NULL);
+        request_rest(r);
+    }
+    c->running = false;
+}
+
+/* ---- the outside ---- */
+
+int sl_client_message_new(uint8_t type, size_t capacity, nng_msg **ret, struct sl_writer *ret_w)
+{
+    nng_msg *message;
+    if (nng_msg_alloc(&message, SL_MESSAGE_HEAD_BYTES + capacity) != 0)
+        return -ENOMEM;
+    struct sl_message_head head = {.type = type, .id = atomic_fetch_add(&message_ids, 1)};
+    *ret_w = sl_writer(nng_msg_body(message), nng_msg_len(message));
+    sl_message_begin(ret_w, &head);
+    *ret = message;
+    return 0;
+}
+
+void sl_client_ask(struct sl_client *c, nng_msg *request, const struct sl_writer *w, int64_t timeout_ms,
+                   sl_client_answered *answered, void *arg)
+{
+    struct request *r;
+    int fault = request_new(c, &r);
+    if (fault != 0) {
+        /* Without memory for a context there may still be some for the bare news of it. */
+        r = calloc(1, sizeof *r);
+        if (!r)
+            abort();
+        r->client = c;
+    }
+    struct sl_reader reader = sl_reader(sl_slice(w->data, w->bytes));
+    struct sl_message_head head;
+    int opened = sl_message_open(&reader, &head);
+    assert(opened == 0);
+    nng_msg_chop(request, nng_msg_len(request) - w->bytes);
+    r->message = request;
+    r->id = head.id;
+    r->type = head.type;
+    r->number = ++c->numbers;
+    r->answered = answered;
+    r->arg = arg;
+    r->deadline_ns =
+        sl_monotonic_ns() + (timeout_ms < TIMEOUT_MAX_MS ? timeout_ms : TIMEOUT_MAX_MS) * SL_NS_PER_MS;
+    if (fault == 0 && (w->failed || w->bytes > SL_MESSAGE_MAX_BYTES))
+        fault = -EMSGSIZE;
+    if (fault != 0) {
+        fail_later(c, r, fault);
+        ring(c);
+        return;
+    }
+    if (c->state == STATE_CONNECTED && !c->waiting)
+        send_now(c, r);
+    else
+        waiting_insert(c, r);
+}
+
+int sl_client_fd(const struct sl_client *c)
+{
+    return c->mailbox.fd;
+}
+
+bool sl_client_connected(const struct sl_client *c)
+{
+    return c->state == STATE_CONNECTED;
+}
+
+static int client_init(struct sl_client *c, const struct sl_client_options *options)
+{
+    c->waiting_last = &c->waiting;
+    c->failed_last = &c->failed;
+    c->bell.kind = LETTER_PIPE;
+    c->role = options->role;
+    c->changed = options->changed;
+    c->arg = options->arg;
+    c->state = STATE_RESTING;
+    if (options->host) {
+        size_t bytes = strlen(options->host);
+        if (bytes > SL_HOST_MAX_BYTES)
+            return -EINVAL;
+        memcpy(c->host, options->host, bytes);
+    }
+    if ((c->role == SL_ROLE_COLLECTOR) != (c->host[0] != 0))
+        return -EINVAL;
+    if (options->url_count == 0 || options->url_count > URLS_MAX)
+        return -EINVAL;
+    for (; c->url_count < options->url_count; c->url_count++)
+        if (!(c->urls[c->url_count] = strdup(options->urls[c->url_count])))
+            return -ENOMEM;
+    if (options->secret.bytes > 0) {
+        c->secret = malloc(options->secret.bytes);
+        if (!c->secret)
+            return -ENOMEM;
+        memcpy(c->secret, options->secret.data, options->secret.bytes);
+        c->secret_bytes = options->secret.bytes;
+    }
+    if (nng_req0_open(&c->socket) != 0)
+        return -ENOMEM;
+    /* -1: a dead peer is told as NNG_ECONNRESET at once, instead of nng repeating the request later. */
+    int r = nng_socket_set_ms(c->socket, NNG_OPT_REQ_RESENDTIME, NNG_DURATION_INFINITE);
+    if (r == 0)
+        r = nng_pipe_notify(c->socket, NNG_PIPE_EV_ADD_PRE, on_pipe_add, c);
+    if (r == 0)
+        r = nng_pipe_notify(c->socket, NNG_PIPE_EV_REM_POST, on_pipe_remove, c);
+    return r == 0 ? 0 : -ENOMEM;
+}
+
+int sl_client_new(const struct sl_client_options *options, struct sl_client **ret)
+{
+    struct sl_client *c = calloc(1, sizeof *c);
+    if (!c)
+        return -ENOMEM;
+    int r = sl_mailbox_init(&c->mailbox, options->wake, options->wake_arg);
+    if (r < 0) {
+        free(c);
+        return r;
+    }
+    r = client_init(c, options);
+    if (r < 0) {
+        sl_client_free(c);
+        return r;
+    }
+    dial(c);
+    *ret = c;
+    return 0;
+}
+
+static void free_chain(struct request *r)
+{
+    while (r) {
+        struct request *next = r->next;
+        request_free(r);
+        r = next;
+    }
+}
+
+void sl_client_free(struct sl_client *c)
+{
+    if (!c)
+        return;
+    /* Aios first, then contexts, then the socket: nng 1.5.2 can hang the other way round. */
+    for (struct request *r = c->flight; r; r = r->flight_next)
+        nng_aio_stop(r->aio);
+    while (c->flight) {
+        struct request *r = c->flight;
+        flight_remove(c, r);
+        /* Stopped before it was sent, or with its answer in hand: the message is with the aio or with us. */
+        request_free(r);
+    }
+    free_chain(c->waiting);
+    free_chain(c->failed);
+    free_chain(c->idle);
+    if (nng_socket_id(c->socket) > 0)
+        nng_close(c->socket);
+    sl_mailbox_fini(&c->mailbox);
+    for (size_t i = 0; i < c->url_count; i++)
+        free(c->urls[i]);
+    if (c->secret) {
+        explicit_bzero(c->secret, c->secret_bytes);
+        free(c->secret);
+    }
+    free(c);
+}
