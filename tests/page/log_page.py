@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The log page in headless Chromium against the real daemons: opens, follows, pauses, pages up, searches, survives a gateway
+restart with the exact set of lines, shows a gap and an end, and stays harmless under hostile lines. Screenshots of both themes
+go to $SANDLOG_SHOTS if that is set.
+
+Chromium, its driver and Selenium come from Debian (chromium-driver, python3-selenium); as root they are installed if missing.
+"""
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../e2e"))
+from harness import Source, System, main, rfc3339, skip, until  # noqa: E402
+
+
+def provide():
+    try:
+        import selenium.webdriver  # noqa: F401
+    except ImportError:
+        selenium = None
+    else:
+        selenium = True
+    if not selenium or not shutil.which("chromedriver") or not shutil.which("chromium"):
+        if os.geteuid() != 0 or not shutil.which("apt-get"):
+            skip("Chromium, chromedriver or Selenium is missing and can't be installed without root")
+        env = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
+        done = subprocess.run(["apt-get", "install", "-y", "-qq", "chromium", "chromium-driver", "python3-selenium"], env=env,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        if done.returncode != 0:
+            skip("chromium could not be installed from Debian")
+        if not selenium:
+            os.execv("/usr/bin/python3", ["/usr/bin/python3"] + sys.argv)
+
+
+provide()
+from selenium import webdriver  # noqa: E402
+from selenium.webdriver.chrome.service import Service  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+
+
+class Page:
+    def __init__(self, system, size="1200,800"):
+        options = webdriver.ChromeOptions()
+        self.profile = f"{system.dir}/chromium"
+        for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+                     "--disable-background-networking", "--disable-component-update", f"--window-size={size}",
+                     f"--user-data-dir={self.profile}"):
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        self.driver = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
+        self.system = system
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.driver.quit()
+
+    def open(self, path):
+        self.driver.get(f"http://127.0.0.1:{self.system.port}{path}")
+
+    def js(self, script, *args):
+        return self.driver.execute_script(script, *args)
+
+    def texts(self):
+        return self.js("return [...document.querySelectorAll('.line .text')].map(e => e.textContent)")
+
+    def state(self):
+        return self.js("return document.querySelector('.state')?.textContent")
+
+    def has(self, count):
+        until(lambda: len(self.texts()) >= count, 20, f"{count} lines on the page; {len(self.texts())}, {self.state()}")
+
+    def scroll(self, top):
+        self.js("const l = document.querySelector('.lines'); l.scrollTop = arguments[0] < 0 ? l.scrollHeight : arguments[0]", top)
+
+    def shot(self, name):
+        folder = os.environ.get("SANDLOG_SHOTS")
+        if folder:
+            self.driver.save_screenshot(os.path.join(folder, name + ".png"))
+
+    def dark(self, on):
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark" if on else "light"}]})
+
+    def complaints(self):
+        return [e for e in self.driver.get_log("browser") if e["level"] == "SEVERE" and "favicon" not in e["message"]]
+
+
+def texts_of(source):
+    return [t.decode() for _, _, t in source.written]
+
+
+def the_page_opens_on_the_end_follows_pauses_and_pages_up():
+    with System() as s, Page(s) as p:
+        source = Source(s, "box")
+        source.write(3000)
+        s.has("box", 3000)
+        p.open("/?sandbox=box")
+        p.has(500)
+        assert p.texts() == texts_of(source)[-500:], "opens on the last 500 lines"
+        until(lambda: p.state() == "live", 5, "live")
+        source.write(10)
+        p.has(510)
+        assert p.texts() == texts_of(source)[-510:]
+        # scrolling up: paused, the page above is loaded, new lines are counted
+        p.scroll(0)
+        until(lambda: p.state() == "paused", 5, "paused")
+        p.has(1010)
+        source.write(7)
+        until(lambda: "7 new lines" in p.js("return document.querySelector('.more').textContent"), 5, "the button counts new lines")
+        got = p.texts()
+        assert got == texts_of(source)[-len(got):], "one run of consecutive lines"
+        for _ in range(8):
+            p.scroll(0)
+            time.sleep(0.1)
+        until(lambda: len(p.texts()) == 3017, 20, "paged up to the first line")
+        assert p.texts() == texts_of(source)
+        p.shot("paused")
+        p.driver.find_element(By.CSS_SELECTOR, ".more").click()
+        until(lambda: p.state() == "live" and p.texts()[-1] == texts_of(source)[-1], 10, "back to live")
+        assert not p.complaints(), p.complaints()
+
+
+def search_finds_over_the_whole_log():
+    with System() as s, Page(s) as p:
+        source = Source(s, "box")
+        source.write(2500)
+        s.has("box", 2500)
+        needle = texts_of(source)[123]
+        p.open("/?sandbox=box")
+        p.has(500)
+        box = p.driver.find_element(By.CSS_SELECTOR, ".searching input[type=search]")
+        box.send_keys(needle[:30])
+        box.send_keys(Keys.SHIFT, Keys.ENTER)
+        until(lambda: p.js("return document.querySelector('.here .text')?.textContent") == needle, 10, "the match far above is shown")
+        got = p.texts()
+        at = texts_of(source).index(got[0])
+        assert got == texts_of(source)[at:at + len(got)]
+        assert p.js("return document.querySelectorAll('.here mark').length") == 1
+        p.shot("search")
+        p.driver.find_element(By.XPATH, "//label[contains(.,'only matches')]/input").click()
+        until(lambda: p.texts() == [t for t in texts_of(source) if needle[:30].lower() in t.lower()], 10, "only matches")
+        # a link to a line
+        cursor = p.js("return document.querySelector('.line').dataset.cursor")
+        p.open("/")
+        p.open(f"/?sandbox=box#{cursor}")
+        until(lambda: p.js("return document.querySelector('.here .text')?.textContent") == needle, 10, "the link leads to the line")
+
+
+def a_gateway_restart_loses_and_doubles_nothing_on_the_page():
+    with System() as s, Page(s) as p:
+        source = Source(s, "box")
+        source.write(20)
+        s.has("box", 20)
+        p.open("/?sandbox=box")
+        p.has(20)
+        for _ in range(3):
+            s.kill("gateway")
+            until(lambda: p.state() == "reconnecting", 10, "says that it reconnects")
+            source.write(50)
+            s.start("gateway")
+            until(lambda: p.state() == "live", 20, "live again")
+        source.write(5)
+        p.has(175)
+        assert p.texts() == texts_of(source)
+        source.exit(3)
+        until(lambda: p.state() == "ended, exit code 3", 10, "the end with its code")
+        p.shot("ended")
+        p.open("/")
+        p.open("/?sandbox=box")
+        until(lambda: p.state() == "ended, exit code 3", 10, "also when opened later")
+        assert p.texts() == texts_of(source)
+
+
+def hostile_lines_stay_text():
+    lines = ["<script>window.hit = 1</script>", "<img src=x onerror='window.hit = 2'>", "\x1b]52;c;aGFjaw==\x07clip", "\x1b[2J\x1b[Hgone",
+             "\x1b[31mred\x1b[0m \x1b[1;42mbold\x1b[0m", "safe\rover", "\x1b]8;;javascript:window.hit=3\x1b\\link\x1b]8;;\x1b\\", "javascript:window.hit = 4",
+             "\u202egnp.exe", "data: x", "a\0b", "\x1b[38;2;1;2;3;url(x)mtruecolor"]
+    with System() as s, Page(s) as p:
+        os.makedirs(f"{s.logs}/evil")
+        with open(f"{s.logs}/evil/main.log", "w", newline="") as f:
+            now = time.time_ns()
+            for i, line in enumerate(lines):
+                f.write(f"{rfc3339(now + i)} stdout F {line}\n")
+        s.has("evil", len(lines))
+        p.open("/?sandbox=evil")
+        p.has(len(lines))
+        assert p.js("return window.hit") is None
+        got = p.texts()
+        assert got[0] == lines[0] and got[1] == lines[1] and got[4] == "red bold" and got[5] == "safe\u240dover" and got[10] == "a\u2400b", got
+        assert not any(ord(c) < 32 for t in got for c in t), got
+        assert p.js("return document.querySelectorAll('.lines a, .lines img, .lines script').length") == 0
+        p.shot("hostile-light")
+        p.dark(True)
+        p.shot("hostile-dark")
+        assert not p.complaints(), p.complaints()
+
+
+def the_list_shows_states_and_searches():
+    with System() as s, Page(s) as p:
+        for i in range(30):
+            s.put(f"web-{i:02d}", state="running")
+        s.put("job-1", state="stopped", exit_code=2)
+        source = Source(s, "web-00")
+        source.write(100)
+        until(lambda: s.info("job-1")["state"] == "stopped", 10, "stopped")
+        p.open("/")
+        rows = lambda: p.js("return [...document.querySelectorAll('.list li')].map(e => e.textContent)")
+        until(lambda: len(rows()) == 31, 10, "all sandboxes are listed")
+        assert any("job-1" in r and "stopped (2)" in r for r in rows()), rows()
+        p.shot("list-light")
+        p.driver.find_element(By.CSS_SELECTOR, ".list input").send_keys("job")
+        until(lambda: len(rows()) == 1, 10, "found by prefix")
+        p.driver.find_element(By.CSS_SELECTOR, ".list li a").click()
+        until(lambda: p.state() == "ended, exit code 2", 10, "its log opens")
+        p.driver.set_window_size(400, 800)
+        p.open("/?sandbox=web-00")
+        p.has(100)
+        assert p.js("return document.documentElement.scrollWidth <= window.innerWidth"), "nothing sticks out on a phone"
+        p.shot("phone")
+        assert not p.complaints(), p.complaints()
+
+
+if __name__ == "__main__":
+    main([the_page_opens_on_the_end_follows_pauses_and_pages_up, search_finds_over_the_whole_log,
+          a_gateway_restart_loses_and_doubles_nothing_on_the_page, hostile_lines_stay_text, the_list_shows_states_and_searches])
