@@ -11,6 +11,10 @@
 #pragma once
 #include "wire/slice.h"
 
+/* Behind the room that buffer_room() made sure of, so many bytes may be scribbled on: copies may go in steps.
+ */
+enum { BUFFER_SLACK_BYTES = 32 };
+
 struct buffer {
     uint8_t *memory; /* front_bytes of room, then the bytes; NULL until the first append */
     size_t front_bytes;

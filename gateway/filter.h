@@ -19,9 +19,11 @@ enum { FILTER_INVALID = 1 };
 int filter_new(const struct query *q, struct filter **ret, struct problem *ret_problem);
 void filter_free(struct filter *f);
 
-/* Memory it holds now, and at most ever: to be charged to the request. */
-size_t filter_bytes(const struct filter *f);
-enum { FILTER_MAX_BYTES = 1 << 20 };
+/*
+ * Steps that lines have cost so far, about a nanosecond each: a loop that serves others too goes on with them
+ * when this has grown by more than it can spare. A filter holds less than 1 MiB.
+ */
+uint64_t filter_work(const struct filter *f);
 
 enum filter_verdict {
     FILTER_NONE = 0, /* no line of it is wanted: need not be decompressed */

@@ -55,7 +55,7 @@ struct query {
     uint64_t limit_bytes;
     struct sl_slice after;        /* cursor text, not parsed; empty: none */
     struct sl_slice before;       /* likewise */
-    struct sl_slice container;    /* valid; may be empty when has_container */
+    struct sl_slice container;    /* valid, not empty when has_container */
     struct sl_slice grep;         /* empty: none */
     struct sl_slice regex;        /* empty: none */
     struct sl_slice access_token; /* empty: none. Never to be rendered or logged */
