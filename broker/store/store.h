@@ -98,6 +98,11 @@ int store_sources(struct store *s, struct sl_slice sandbox,
  * if there is any, then as long as the sum stays within max_bytes. A record may begin before the number asked
  * for. A hole made by damage or retention is given as a gap record made up for it (a block without lines).
  * *ret_more: there are more. > 0: STORE_UNKNOWN.
+ *
+ * A gap takes no number: its first_seq is that of the line that comes next, so a gap behind the last line is
+ * given by every read from last_seq + 1. An accepted gap raises place.version: who waits at the end has news
+ * when last_seq >= its number or the version is newer, and remembers by commit_ns which gaps at its number it
+ * has seen. Blocks that neither hold lines nor are a gap (they move or close a source) are never given.
  */
 typedef bool store_each(void *arg, struct sl_slice record, const struct sl_record *prefix);
 int store_read(struct store *s, struct sl_slice sandbox, uint64_t from_seq, size_t max_bytes,
@@ -112,3 +117,45 @@ int store_seek_time(struct store *s, struct sl_slice sandbox, int64_t time_ns, u
  */
 int store_seek_back(struct store *s, struct sl_slice sandbox, uint64_t before_seq, size_t max_bytes,
                     uint64_t *ret_seq);
+
+/* ---- operations ---- */
+struct sl_histogram;
+/* What the engine counts; for /metrics and /status. Home thread. */
+struct store_stats {
+    uint64_t segments;
+    uint64_t bytes;       /* on disk */
+    uint64_t sandboxes;   /* known, deleted ones aside */
+    uint64_t hot_bytes;   /* of memory_bytes in use */
+    uint64_t cut_records; /* torn or bad ones cut off at the last start */
+    uint64_t cut_bytes;
+    uint64_t damaged_blocks; /* met by reads and compactions since start */
+    uint64_t commits;        /* group commits since start */
+    uint64_t commit_faults;
+    uint64_t compactions;
+    const struct sl_histogram *sync_latency; /* the engine's; of write + sync of a group */
+};
+void store_stats(struct store *s, struct store_stats *ret);
+/*
+ * Compacts now: rewrites what is worth it and removes from disk what deletion and retention took. `done`
+ * once, from store_run() or store_close() (-ECANCELED); calls while one runs wait for a round of their own.
+ */
+void store_compact(struct store *s, void (*done)(void *arg, int fault), void *arg);
+
+/*
+ * Verifies a store that no process has open (-EBUSY otherwise), every checksum of it. `report` gets one
+ * sentence per finding and per file. With `repair`, torn tails are cut and damaged indexes rebuilt; damaged
+ * blocks stay (they are read as gaps). Faults: -ENOENT, -EACCES, -EBUSY, -EPROTONOSUPPORT, -ENOTSUP (not a
+ * directory's store), -errno.
+ */
+typedef void store_report(void *arg, const char *sentence);
+struct store_check_result {
+    uint64_t segments;
+    uint64_t records;
+    uint64_t lines;
+    uint64_t torn_bytes; /* behind the last good record of unsealed segments */
+    uint64_t damaged_blocks;
+    uint64_t damaged_indexes;
+    uint64_t repaired;
+};
+int store_check(const char *location, bool repair, store_report *report, void *arg,
+                struct store_check_result *ret);

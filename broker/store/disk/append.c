@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "disk.h"
+#include "wire/crc32c.h"
+#include "wire/timestamp.h"
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+struct append_record {
+    uint32_t item;
+    uint32_t payload_bytes;
+    uint64_t offset;
+    struct sl_record record;
+    uint8_t prefix[SL_RECORD_PREFIX_BYTES];
+};
+
+/* One batch on its way through the commit thread. One allocation. */
+struct append_job {
+    struct commit_job job;
+    struct store_batch *batch;
+    uint8_t *header; /* of a new segment, NULL otherwise */
+    size_t header_bytes;
+    size_t records;
+    struct append_record record[];
+};
+
+static int append_job_new(size_t items, struct append_job **ret)
+{
+    /* The records, then two vectors a record and one for a header. */
+    size_t records_bytes = sizeof(struct append_job) + items * sizeof(struct append_record);
+    records_bytes = (records_bytes + 15) & ~(size_t)15;
+    struct append_job *job = malloc(records_bytes + (2 * items + 1) * sizeof(struct iovec));
+    if (!job)
+        return -ENOMEM;
+    *job = (struct append_job){.job = {.vectors = (struct iovec *)((char *)job + records_bytes)}};
+    *ret = job;
+    return 0;
+}
+
+static void append_job_free(struct append_job *job)
+{
+    free(job->header);
+    free(job);
+}
+
+static struct sl_slice item_payload(const struct store_item *item)
+{
+    return item->kind == STORE_DELETE ? item->sandbox : item->payload;
+}
+
+static void vector_add(struct commit_job *job, const void *data, size_t bytes)
+{
+    job->vectors[job->count++] = (struct iovec){.iov_base = (void *)(uintptr_t)data, .iov_len = bytes};
+    job->bytes += bytes;
+}
+
+/* ---- where it goes ---- */
+
+static int header_make(struct disk *d, struct segment *s, struct append_job *job)
+{
+    size_t limits = 0;
+    for (size_t i = 0; i < d->segment_count; i++)
+        limits += d->segments[i] != s && !d->segments[i]->sealed;
+    if (limits > SEGMENT_LIMITS_MAX)
+        return -EMFILE;
+    size_t room = SEGMENT_HEADER_FIXED_BYTES + limits * SEGMENT_LIMIT_BYTES;
+    uint8_t *pairs = malloc(limits * SEGMENT_LIMIT_BYTES + 1);
+    job->header = malloc(SL_RECORD_PREFIX_BYTES + room);
+    if (!pairs || !job->header) {
+        free(pairs);
+        return -ENOMEM;
+    }
+    struct sl_writer w = sl_writer(pairs, limits * SEGMENT_LIMIT_BYTES);
+    for (size_t i = 0; i < d->segment_count; i++) {
+        const struct segment *other = d->segments[i];
+        if (other != s && !other->sealed)
+            segment_limit_write(&w, other->name.last, other->tail);
+    }
+    assert(!w.failed);
+    struct segment_header header = {
+        .epoch = d->epoch,
+        .name = s->name,
+        .last_birth = d->table.last_birth,
+        .created_ns = sl_now_ns(),
+        .limits = (uint32_t)limits,
+        .limit_pairs = sl_slice(pairs, w.bytes),
+    };
+    job->header_bytes = segment_header_encode(&header, job->header);
+    free(pairs);
+    return 0;
+}
+
+/* Finds room for the batch: in the active segment, or in a new one whose header goes with it. */
+static int place_batch(struct disk *d, uint64_t most_bytes, struct append_job *job)
+{
+    if (d->active && d->active->tail + most_bytes > d->options.segment_bytes) {
+        d->active->closed = true;
+        d->active = NULL;
+    }
+    if (!d->active) {
+        struct segment *s;
+        struct segment_name name = {d->next_number, d->next_number, 0};
+        int fault = disk_add_segment(d, &name, &s);
+        if (fault)
+            return fault;
+        if ((fault = header_make(d, s, job))) {
+            disk_remove_segment(d, s);
+            return fault;
+        }
+        d->next_number++;
+        d->active = s;
+    }
+    job->job.segment = d->active;
+    job->job.offset = d->active->tail;
+    if (job->header)
+        vector_add(&job->job, job->header, job->header_bytes);
+    return 0;
+}
+
+/* ---- submitting ---- */
+
+static void refuse(struct disk *d, struct store_batch *batch, int fault)
+{
+    for (size_t i = 0; i < batch->count; i++)
+        judge_refuse(&d->judge, &batch->items[i]);
+    batch->done(batch, fault);
+}
+
+static void refuse_later(struct disk *d, struct store_batch *batch)
+{
+    struct store_batch **end = &d->refused;
+    while (*end)
+        end = &(*end)->next;
+    batch->next = NULL;
+    *end = batch;
+    if (d->options.wake)
+        d->options.wake(d->options.arg);
+}
+
+void disk_append(struct store *s, struct store_batch *batch)
+{
+    struct disk *d = (struct disk *)s;
+    struct append_job *job;
+    if (append_job_new(batch->count, &job)) {
+        refuse_later(d, batch);
+        return;
+    }
+    uint64_t most_bytes = 0;
+    for (size_t i = 0; i < batch->count; i++)
+        most_bytes += SL_RECORD_PREFIX_BYTES + item_payload(&batch->items[i]).bytes;
+    if (place_batch(d, most_bytes, job)) {
+        append_job_free(job);
+        refuse_later(d, batch);
+        return;
+    }
+    job->batch = batch;
+    int64_t now_ns = sl_now_ns();
+    for (size_t i = 0; i < batch->count; i++) {
+        struct store_item *item = &batch->items[i];
+        struct append_record *r = &job->record[job->records];
+        if (judge_item(&d->judge, item, now_ns, &r->record))
+            continue;
+        struct sl_slice payload = item_payload(item);
+        r->item = (uint32_t)i;
+        r->offset = job->job.offset + job->job.bytes;
+        r->record.payload_bytes = (uint32_t)payload.bytes;
+        if (item->kind != STORE_BLOCK)
+            r->record.payload_crc = sl_crc32c(0, payload);
+        sl_record_encode_prefix(&r->record, r->prefix);
+        vector_add(&job->job, r->prefix, sizeof r->prefix);
+        vector_add(&job->job, payload.data, payload.bytes);
+        job->records++;
+    }
+    if (!job->records && job->header) {
+        disk_remove_segment(d, d->active);
+        d->active = NULL;
+        d->next_number--;
+    }
+    if (job->records) {
+        d->active->tail += job->job.bytes;
+        d->active->in_flight++;
+    } else {
+        job->job.segment = NULL;
+        job->job.count = 0;
+        job->job.bytes = 0;
+    }
+    job->job.generation = d->generation;
+    commit_submit(&d->commit, &job->job);
+}
+
+/* ---- publishing ---- */
+
+static int apply_record(struct disk *d, struct append_job *job, const struct append_record *r)
+{
+    struct store_item *item = &job->batch->items[r->item];
+    struct applied applied;
+    int answer;
+    switch (item->kind) {
+    case STORE_BLOCK:
+        answer = table_apply_block(&d->table, job->job.segment, r->offset, &r->record, &item->header, true,
+                                   &applied);
+        break;
+    case STORE_CHANGE:
+        answer = table_apply_change(&d->table, &item->change, r->record.commit_ns, &applied);
+        break;
+    default:
+        answer = table_apply_delete(&d->table, item->sandbox, &applied);
+        break;
+    }
+    if (answer < 0)
+        return answer;
+    assert(answer == 0);
+    if (applied.ended)
+        hot_drop(&d->hot, applied.sandbox);
+    if (applied.indexed)
+        hot_add(&d->hot, applied.sandbox, &applied.entry, sl_slice(r->prefix, sizeof r->prefix),
+                item->payload);
+    applied.sandbox->state_segment = job->job.segment->name.last;
+    judge_settle(&d->judge, applied.sandbox);
+    return 0;
+}
+
+/* What is in flight is void, the segment takes no more, and only what is durable counts of it. */
+static void fail_all(struct disk *d, struct segment *s, int fault)
+{
+    commit_abort(&d->commit, d->generation, fault);
+    d->generation++;
+    d->trouble = disk_fault_text(fault);
+    judge_rollback(&d->judge);
+    if (s)
+        s->closed = true;
+    if (d->active)
+        d->active->closed = true;
+    d->active = NULL;
+    for (size_t i = 0; i < d->segment_count; i++) {
+        if (d->segments[i]->in_flight)
+            d->segments[i]->tail = d->segments[i]->durable;
+    }
+}
+
+static void publish(struct disk *d, struct append_job *job)
+{
+    struct store_batch *batch = job->batch;
+    struct segment *s = job->job.segment;
+    int fault = job->job.fault;
+    bool current = job->job.generation == d->generation;
+    if (!fault && !current)
+        fault = -ECANCELED;
+    if (fault && current)
+        fail_all(d, s, fault);
+    for (size_t i = 0; !fault && i < job->records; i++) {
+        fault = apply_record(d, job, &job->record[i]);
+        if (fault) {
+            /* Durable, but not taken in for want of memory: it must not have happened. */
+            s->durable = job->record[i].offset;
+            fail_all(d, s, fault);
+        }
+    }
+    if (s) {
+        s->in_flight--;
+        if (!fault)
+            s->durable = job->job.offset + job->job.bytes;
+    }
+    if (fault) {
+        refuse(d, batch, fault);
+    } else {
+        if (s)
+            d->trouble = NULL;
+        for (size_t i = 0; d->options.grown && i < job->records; i++) {
+            const struct store_item *item = &batch->items[job->record[i].item];
+            d->options.grown(d->options.arg, item->kind == STORE_BLOCK    ? item->header.sandbox
+                                             : item->kind == STORE_CHANGE ? item->change.sandbox
+                                                                          : item->sandbox);
+        }
+        batch->done(batch, 0);
+    }
+    if (s && s->in_flight == 0 && s->closed && s->durable == 0)
+        disk_remove_segment(d, s);
+    append_job_free(job);
+}
+
+void disk_run(struct store *s)
+{
+    struct disk *d = (struct disk *)s;
+    while (d->refused) {
+        struct store_batch *batch = d->refused;
+        d->refused = batch->next;
+        refuse(d, batch, -ENOMEM);
+    }
+    struct commit_job *jobs = commit_take(&d->commit);
+    while (jobs) {
+        struct append_job *job = (struct append_job *)jobs;
+        jobs = jobs->next;
+        publish(d, job);
+    }
+}

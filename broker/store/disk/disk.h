@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The disk engine's state, shared by its modules: disk.c (open, close), append.c (submit, publish),
+ * recover.c (start), read.c (reads, lookups). README.md has the format and the invariants. All of it is the
+ * home thread's unless a module's header says otherwise.
+ */
+#pragma once
+#include "../engine.h"
+#include "commit.h"
+#include "hot.h"
+#include "judge.h"
+
+/* A made-up gap: prefix, and a block of no lines and no names that count. */
+enum { GAP_RECORD_BYTES = SL_RECORD_PREFIX_BYTES + 1024 };
+
+struct disk {
+    struct store store;
+    struct store_options options;
+    struct io *io;
+    uint64_t epoch;
+    struct table table;
+    struct judge judge;
+    struct hot_cache hot;
+    struct commit commit;
+    struct segment **segments; /* ascending numbers; the active one last */
+    size_t segment_count;
+    size_t segment_capacity;
+    struct segment *active; /* where the next record goes; NULL: a new one is begun then */
+    uint32_t next_number;
+    uint64_t generation;          /* of jobs: one more after each fault */
+    const char *trouble;          /* NULL: appends can succeed */
+    struct store_batch *refused;  /* batches that failed before they became a job */
+    struct sl_block_builder *gap; /* of gaps that are made up */
+    uint8_t *scratch;             /* SL_RECORD_MAX_BYTES, for reads */
+    uint8_t gap_record[GAP_RECORD_BYTES];
+    uint64_t cut_records;
+    uint64_t cut_bytes;
+    uint64_t damaged_blocks;
+};
+
+/* For the tests: any io, which it takes, and the commit thread left out (see commit.h). Faults as
+ * store_open(). */
+int disk_open_io(const struct store_options *options, struct io *io, bool threaded, struct store **ret,
+                 const char **ret_why);
+/* A sentence for a fault of the disk. */
+const char *disk_fault_text(int fault);
+int disk_add_segment(struct disk *d, const struct segment_name *name, struct segment **ret);
+void disk_remove_segment(struct disk *d, struct segment *s);
+
+/* append.c */
+void disk_append(struct store *s, struct store_batch *batch);
+void disk_run(struct store *s);
+
+/* recover.c: reads everything that is there. */
+int disk_recover(struct disk *d, const char **ret_why);
+
+/* read.c */
+int disk_read(struct store *s, struct sl_slice sandbox, uint64_t from_seq, size_t max_bytes, store_each *each,
+              void *arg, bool *ret_more);
+int disk_seek_time(struct store *s, struct sl_slice sandbox, int64_t time_ns, uint64_t *ret_seq);
+int disk_seek_back(struct store *s, struct sl_slice sandbox, uint64_t before_seq, size_t max_bytes,
+                   uint64_t *ret_seq);
+int disk_place(struct store *s, struct sl_slice sandbox, struct sl_place *ret);
+int disk_info(struct store *s, struct sl_slice sandbox, struct sl_info *ret);
+int disk_list(struct store *s, const struct sl_list *list,
+              bool (*each)(void *arg, const struct sl_info *info), void *arg, uint64_t *ret_next_page);
+int disk_sources(struct store *s, struct sl_slice sandbox,
+                 void (*each)(void *arg, const struct sl_source_place *place), void *arg);

@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Start: the segments that are there, in order; each that was not sealed is read from its first record to the
+ * first bad one, or to the limit that a later segment's header sets, cut there and synced, so that what it
+ * says is durable before anything is answered from it.
+ */
+#include "disk.h"
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+enum { SCAN_WINDOW_BYTES = 4 << 20 };
+static_assert((int)SCAN_WINDOW_BYTES > (int)SL_RECORD_MAX_BYTES, "any record fits the window");
+
+static const char store_file[] = "store";
+static const char store_file_new[] = "store.new";
+
+/* ---- the file `store` ---- */
+
+static int epoch_write(struct disk *d)
+{
+    char text[STORE_FILE_BYTES];
+    store_file_render(d->epoch, text);
+    (void)io_unlink(d->io, store_file_new);
+    int file = io_open(d->io, store_file_new, IO_NEW);
+    if (file < 0)
+        return file;
+    struct iovec all = {.iov_base = text, .iov_len = strlen(text)};
+    int fault = io_write(d->io, file, 0, &all, 1);
+    if (!fault)
+        fault = io_sync(d->io, file);
+    io_close(d->io, file);
+    if (!fault)
+        fault = io_rename(d->io, store_file_new, store_file);
+    if (!fault)
+        fault = io_sync_names(d->io);
+    return fault;
+}
+
+/* 0: read; FORMAT_NEWER; FORMAT_MALFORMED: not there or not readable as one. */
+static int epoch_read(struct disk *d)
+{
+    char text[STORE_FILE_BYTES];
+    int file = io_open(d->io, store_file, 0);
+    if (file == -ENOENT)
+        return FORMAT_MALFORMED;
+    if (file < 0)
+        return file;
+    int64_t bytes = io_read(d->io, file, 0, text, sizeof text);
+    io_close(d->io, file);
+    if (bytes < 0)
+        return FORMAT_MALFORMED;
+    return store_file_parse(sl_slice(text, (size_t)bytes), &d->epoch);
+}
+
+/* ---- the names ---- */
+
+struct found {
+    struct segment_name *names;
+    size_t count, capacity;
+    int fault;
+};
+
+static void found_name(void *arg, const char *text)
+{
+    struct found *f = arg;
+    struct segment_name name;
+    if (f->fault || !segment_name_parse(text, &name))
+        return;
+    if (f->count == f->capacity) {
+        f->capacity = f->capacity ? 2 * f->capacity : 64;
+        struct segment_name *wider = realloc(f->names, f->capacity * sizeof *wider);
+        if (!wider) {
+            f->fault = -ENOMEM;
+            return;
+        }
+        f->names = wider;
+    }
+    f->names[f->count++] = name;
+}
+
+static int compare_names(const void *left, const void *right)
+{
+    const struct segment_name *a = left, *b = right;
+    if (a->first != b->first)
+        return a->first < b->first ? -1 : 1;
+    return a->generation < b->generation ? -1 : a->generation > b->generation;
+}
+
+/* ---- scanning ---- */
+
+/* Applies one good record. > 0: it does not fit what came before it. */
+static int apply(struct disk *d, struct segment *s, uint64_t offset, struct sl_slice bytes,
+                 const struct sl_record *record, struct sl_slice payload,
+                 const struct sl_block_header *header)
+{
+    struct applied applied = {0};
+    int answer = 0;
+    struct sl_change change;
+    struct sl_reader r;
+    switch (record->kind) {
+    case SL_RECORD_BLOCK:
+        answer = table_apply_block(&d->table, s, offset, record, header, false, &applied);
+        break;
+    case SL_RECORD_CHANGE:
+        r = sl_reader(payload);
+        answer = sl_change_decode(&r, &change)
+                     ? TABLE_MISFIT
+                     : table_apply_change(&d->table, &change, record->commit_ns, &applied);
+        break;
+    case SL_RECORD_DELETE:
+        answer =
+            sl_sandbox_id_valid(payload) ? table_apply_delete(&d->table, payload, &applied) : TABLE_MISFIT;
+        break;
+    default:
+        break;
+    }
+    if (answer || !applied.sandbox)
+        return answer;
+    applied.sandbox->state_segment = s->name.last;
+    if (applied.ended)
+        hot_drop(&d->hot, applied.sandbox);
+    if (applied.indexed)
+        hot_add(&d->hot, applied.sandbox, &applied.entry, sl_slice(bytes.data, SL_RECORD_PREFIX_BYTES),
+                payload);
+    return 0;
+}
+
+/* Reads the records from `offset` to the first bad one. *ret_good: where that is. */
+static int scan(struct disk *d, struct segment *s, uint64_t offset, uint64_t limit, uint8_t *window,
+                uint64_t *ret_good)
+{
+    uint64_t base = offset;
+    size_t have = 0;
+    bool end = false;
+    for (;;) {
+        struct sl_slice bytes = sl_slice(window + (offset - base), have - (size_t)(offset - base));
+        struct sl_record record;
+        struct sl_slice payload;
+        struct sl_block_header header;
+        int answer = sl_record_check(bytes, &record, &payload, &header);
+        if (answer == SL_RECORD_TRUNCATED && !end) {
+            memmove(window, bytes.data, bytes.bytes);
+            base = offset;
+            have = bytes.bytes;
+            uint64_t want = SCAN_WINDOW_BYTES - have;
+            if (want > limit - (base + have))
+                want = limit - (base + have);
+            int64_t got = io_read(d->io, s->file, base + have, window + have, want);
+            if (got < 0 && got != -EIO)
+                return (int)got;
+            end = got < (int64_t)want || base + have + (uint64_t)got == limit;
+            have += got > 0 ? (size_t)got : 0;
+            continue;
+        }
+        if (answer != SL_RECORD_OK)
+            break;
+        uint64_t size = SL_RECORD_PREFIX_BYTES + record.payload_bytes;
+        int fault = apply(d, s, offset, sl_slice(bytes.data, size), &record, payload, &header);
+        if (fault < 0)
+            return fault;
+        if (fault > 0)
+            d->cut_records++;
+        offset += size;
+    }
+    *ret_good = offset;
+    return 0;
+}
+
+/* ---- a segment ---- */
+
+static int read_header(struct disk *d, struct segment *s, uint8_t *window, struct segment_header *ret,
+                       uint64_t *ret_bytes)
+{
+    enum {
+        MOST = SL_RECORD_PREFIX_BYTES + SEGMENT_HEADER_FIXED_BYTES + SEGMENT_LIMITS_MAX * SEGMENT_LIMIT_BYTES
+    };
+    int64_t got = io_read(d->io, s->file, 0, window, MOST);
+    if (got < 0)
+        return FORMAT_MALFORMED;
+    struct sl_record record;
+    struct sl_slice payload;
+    struct sl_block_header ignored;
+    int answer = sl_record_check(sl_slice(window, (size_t)got), &record, &payload, &ignored);
+    if (answer == SL_RECORD_NEWER)
+        return FORMAT_NEWER;
+    if (answer != SL_RECORD_OK || record.kind != SL_RECORD_ENGINE)
+        return FORMAT_MALFORMED;
+    *ret_bytes = SL_RECORD_PREFIX_BYTES + payload.bytes;
+    return segment_header_decode(payload, ret);
+}
+
+struct loading {
+    struct segment *segment;
+    uint64_t header_bytes; /* 0: the header can't be read */
+    uint64_t limit;
+    uint64_t last_birth;
+};
+
+static void set_limits(struct loading *all, size_t count, const struct segment_header *header)
+{
+    struct sl_reader r = sl_reader(header->limit_pairs);
+    uint32_t number;
+    uint64_t bytes;
+    while (segment_limit_next(&r, &number, &bytes)) {
+        for (size_t i = 0; i < count; i++) {
+            if (all[i].segment->name.last == number && bytes < all[i].limit)
+                all[i].limit = bytes;
+        }
+    }
+}
+
+/* Opens every segment and reads its header. */
+static int open_segments(struct disk *d, const struct found *found, struct loading *all, uint8_t *window,
+                         size_t *ret_count, const char **ret_why)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < found->count; i++) {
+        const struct segment_name *name = &found->names[i];
+        char text[SEGMENT_NAME_BYTES];
+        segment_name_render(name, text);
+        bool replaced = false;
+        for (size_t k = 0; k < found->count && !replaced; k++)
+            replaced = segment_name_replaces(&found->names[k], name);
+        if (name->last >= d->next_number)
+            d->next_number = name->last + 1;
+        if (replaced) {
+            (void)io_unlink(d->io, text);
+            continue;
+        }
+        struct loading *l = &all[count];
+        *l = (struct loading){.limit = UINT64_MAX};
+        int fault = disk_add_segment(d, name, &l->segment);
+        if (fault)
+            return fault;
+        l->segment->closed = true;
+        l->segment->named = true;
+        l->segment->file = io_open(d->io, text, IO_WRITE);
+        if (l->segment->file < 0) {
+            *ret_why = disk_fault_text(l->segment->file);
+            return l->segment->file;
+        }
+        count++;
+        struct segment_header header;
+        int answer = read_header(d, l->segment, window, &header, &l->header_bytes);
+        if (answer == FORMAT_NEWER) {
+            *ret_why = "the data directory was written by a newer version of sandlog";
+            return -EPROTONOSUPPORT;
+        }
+        if (answer) {
+            l->header_bytes = 0;
+            continue;
+        }
+        if (d->epoch == 0)
+            d->epoch = header.epoch;
+        l->last_birth = header.last_birth;
+        set_limits(all, count - 1, &header);
+    }
+    *ret_count = count;
+    return 0;
+}
+
+static int load_segment(struct disk *d, struct loading *l, uint8_t *window)
+{
+    struct segment *s = l->segment;
+    int64_t size = io_size(d->io, s->file);
+    if (size < 0)
+        return (int)size;
+    uint64_t limit = l->limit < (uint64_t)size ? l->limit : (uint64_t)size;
+    uint64_t good = 0;
+    if (l->last_birth > d->table.last_birth)
+        d->table.last_birth = l->last_birth;
+    if (l->header_bytes && l->header_bytes <= limit) {
+        int fault = scan(d, s, l->header_bytes, limit, window, &good);
+        if (fault)
+            return fault;
+    }
+    if (good < limit) {
+        d->cut_records++;
+        d->cut_bytes += limit - good;
+    }
+    /* A disk that can't cut keeps the tail: the next segment's header then sets the limit. */
+    if (good < (uint64_t)size)
+        (void)io_truncate(d->io, s->file, good);
+    s->tail = s->durable = s->written = good;
+    return good ? io_sync(d->io, s->file) : 0;
+}
+
+/* A file whose very header is unreadable is not ours to delete: its name ends in `.bad` from now on. */
+static void set_aside(struct disk *d, const char *name)
+{
+    char aside[SEGMENT_NAME_BYTES + 4];
+    snprintf(aside, sizeof aside, "%s.bad", name);
+    (void)io_rename(d->io, name, aside);
+}
+
+static int load_all(struct disk *d, const struct found *found, uint8_t *window, const char **ret_why)
+{
+    struct loading *all = calloc(found->count + 1, sizeof *all);
+    if (!all)
+        return -ENOMEM;
+    size_t count = 0;
+    int fault = open_segments(d, found, all, window, &count, ret_why);
+    for (size_t i = 0; i < count && !fault; i++) {
+        fault = load_segment(d, &all[i], window);
+        struct segment *s = all[i].segment;
+        if (!fault && s->durable == 0) {
+            char text[SEGMENT_NAME_BYTES];
+            segment_name_render(&s->name, text);
+            if (all[i].header_bytes || all[i].limit == 0)
+                (void)io_unlink(d->io, text);
+            else
+                set_aside(d, text);
+            disk_remove_segment(d, s);
+        }
+    }
+    free(all);
+    return fault;
+}
+
+int disk_recover(struct disk *d, const char **ret_why)
+{
+    struct found found = {0};
+    uint8_t *window = malloc(SCAN_WINDOW_BYTES);
+    int fault = window ? 0 : -ENOMEM;
+    bool named = false;
+    if (!fault) {
+        int answer = epoch_read(d);
+        named = answer == 0;
+        if (answer == FORMAT_NEWER) {
+            *ret_why = "the data directory was written by a newer version of sandlog";
+            fault = -EPROTONOSUPPORT;
+            goto out;
+        }
+        fault = answer < 0 ? answer : 0;
+    }
+    if (!fault)
+        fault = io_list(d->io, found_name, &found);
+    if (!fault)
+        fault = found.fault;
+    *ret_why = disk_fault_text(fault);
+    if (fault)
+        goto out;
+    qsort(found.names, found.count, sizeof *found.names, compare_names);
+    fault = load_all(d, &found, window, ret_why);
+    if (fault) {
+        if (fault != -EPROTONOSUPPORT)
+            *ret_why = disk_fault_text(fault);
+        goto out;
+    }
+    if (!named) {
+        while (d->epoch == 0) {
+            if (getrandom(&d->epoch, sizeof d->epoch, 0) < 0 && errno != EINTR) {
+                fault = -errno;
+                break;
+            }
+        }
+        if (!fault)
+            fault = epoch_write(d);
+        *ret_why = disk_fault_text(fault);
+    }
+out:
+    free(found.names);
+    free(window);
+    return fault;
+}

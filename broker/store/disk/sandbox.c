@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sandbox.h"
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+static_assert(sizeof(struct entry) == 32, "an entry is the same in memory and on disk");
+
+int table_init(struct table *t)
+{
+    *t = (struct table){.mask = 255};
+    t->buckets = calloc(t->mask + 1, sizeof(struct sandbox *));
+    return t->buckets ? 0 : -ENOMEM;
+}
+
+static void sandbox_free(struct sandbox *b)
+{
+    sandbox_drop_extents(b);
+    free(b->sources);
+    free(b->details);
+    free(b);
+}
+
+void table_fini(struct table *t)
+{
+    for (size_t i = 0; t->buckets && i <= t->mask; i++) {
+        while (t->buckets[i]) {
+            struct sandbox *b = t->buckets[i];
+            t->buckets[i] = b->next;
+            sandbox_free(b);
+        }
+    }
+    free(t->buckets);
+    free(t->by_birth);
+    *t = (struct table){0};
+}
+
+static uint32_t hash_of(struct sl_slice id)
+{
+    return (uint32_t)XXH3_64bits(id.data, id.bytes);
+}
+
+struct sl_slice sandbox_id(const struct sandbox *b)
+{
+    return sl_slice(b->id, b->id_bytes);
+}
+
+struct sandbox *table_find(const struct table *t, struct sl_slice id)
+{
+    uint32_t hash = hash_of(id);
+    struct sandbox *b = t->buckets[hash & t->mask];
+    while (b && (b->hash != hash || !sl_slice_equal(sandbox_id(b), id)))
+        b = b->next;
+    return b;
+}
+
+/* Twice the buckets; without memory for it the chains grow longer, nothing else. */
+static void table_widen(struct table *t)
+{
+    size_t mask = t->mask * 2 + 1;
+    struct sandbox **wider = calloc(mask + 1, sizeof(struct sandbox *));
+    if (!wider)
+        return;
+    for (size_t i = 0; i <= t->mask; i++) {
+        while (t->buckets[i]) {
+            struct sandbox *b = t->buckets[i];
+            t->buckets[i] = b->next;
+            b->next = wider[b->hash & mask];
+            wider[b->hash & mask] = b;
+        }
+    }
+    free(t->buckets);
+    t->buckets = wider;
+    t->mask = mask;
+}
+
+int table_get(struct table *t, struct sl_slice id, struct sandbox **ret)
+{
+    struct sandbox *b = table_find(t, id);
+    if (b) {
+        *ret = b;
+        return 0;
+    }
+    assert(id.bytes <= SL_ID_MAX_BYTES);
+    b = calloc(1, sizeof *b + id.bytes);
+    if (!b)
+        return -ENOMEM;
+    b->hash = hash_of(id);
+    b->floor_ns = INT64_MIN;
+    b->kept_from = 1;
+    b->state = SL_RUNNING;
+    b->id_bytes = (uint8_t)id.bytes;
+    memcpy(b->id, id.data, id.bytes);
+    if (t->count > t->mask)
+        table_widen(t);
+    b->next = t->buckets[b->hash & t->mask];
+    t->buckets[b->hash & t->mask] = b;
+    t->count++;
+    *ret = b;
+    return 0;
+}
+
+static size_t birth_slot(const struct table *t, uint64_t birth)
+{
+    size_t low = 0, high = t->alive;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (t->by_birth[middle]->birth < birth)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static void birth_remove(struct table *t, const struct sandbox *b)
+{
+    size_t at = birth_slot(t, b->birth);
+    assert(at < t->alive && t->by_birth[at] == b);
+    memmove(&t->by_birth[at], &t->by_birth[at + 1], (t->alive - at - 1) * sizeof(struct sandbox *));
+    t->alive--;
+}
+
+int table_reserve_birth(struct table *t)
+{
+    if (t->alive < t->alive_capacity)
+        return 0;
+    size_t capacity = t->alive_capacity ? t->alive_capacity * 2 : 64;
+    struct sandbox **wider = realloc(t->by_birth, capacity * sizeof(struct sandbox *));
+    if (!wider)
+        return -ENOMEM;
+    t->by_birth = wider;
+    t->alive_capacity = capacity;
+    return 0;
+}
+
+void table_insert_birth(struct table *t, struct sandbox *b)
+{
+    size_t at = birth_slot(t, b->birth);
+    memmove(&t->by_birth[at + 1], &t->by_birth[at], (t->alive - at) * sizeof(struct sandbox *));
+    t->by_birth[at] = b;
+    t->alive++;
+    b->alive = true;
+    if (b->birth > t->last_birth)
+        t->last_birth = b->birth;
+}
+
+void table_remove_birth(struct table *t, struct sandbox *b)
+{
+    birth_remove(t, b);
+    b->alive = false;
+}
+
+void table_remove(struct table *t, struct sandbox *b)
+{
+    if (b->alive)
+        birth_remove(t, b);
+    struct sandbox **at = &t->buckets[b->hash & t->mask];
+    while (*at != b)
+        at = &(*at)->next;
+    *at = b->next;
+    t->count--;
+    sandbox_free(b);
+}
+
+struct source *sandbox_source(const struct sandbox *b, const uint8_t key[16])
+{
+    for (uint16_t i = 0; i < b->source_count; i++) {
+        if (memcmp(b->sources[i].key, key, 16) == 0)
+            return &b->sources[i];
+    }
+    return NULL;
+}
+
+int sandbox_source_get(struct sandbox *b, const uint8_t key[16], struct source **ret)
+{
+    struct source *s = sandbox_source(b, key);
+    if (!s) {
+        if (b->source_count == UINT16_MAX)
+            return -ENOMEM;
+        struct source *wider = realloc(b->sources, (b->source_count + 1u) * sizeof *wider);
+        if (!wider)
+            return -ENOMEM;
+        b->sources = wider;
+        s = &wider[b->source_count++];
+        *s = (struct source){0};
+        memcpy(s->key, key, 16);
+    }
+    *ret = s;
+    return 0;
+}
+
+void sandbox_drop_extents(struct sandbox *b)
+{
+    for (uint32_t i = 0; i < b->extent_count; i++) {
+        if (b->extents[i].capacity)
+            free(b->extents[i].entries);
+    }
+    free(b->extents);
+    b->extents = NULL;
+    b->extent_count = 0;
+}
+
+uint64_t sandbox_oldest(const struct sandbox *b)
+{
+    for (uint32_t i = 0; i < b->extent_count; i++) {
+        uint64_t first = b->extents[i].first_seq;
+        if (b->extents[i].count && first <= b->last_seq)
+            return first > b->kept_from ? first : b->kept_from;
+    }
+    return b->last_seq + 1;
+}
+
+void sandbox_place(const struct sandbox *b, struct sl_place *ret)
+{
+    *ret = (struct sl_place){
+        .birth = b->birth,
+        .oldest_seq = sandbox_oldest(b),
+        .last_seq = b->last_seq,
+        .lost = b->lost,
+        .version = b->version,
+        .state = b->state,
+        .has_exit = b->has_exit,
+        .exit_code = b->exit_code,
+    };
+}
+
+void sandbox_info(const struct sandbox *b, struct sl_info *ret)
+{
+    *ret = (struct sl_info){
+        .sandbox = sandbox_id(b),
+        .first_time_ns = b->first_time_ns,
+        .last_time_ns = b->last_time_ns,
+        .created_ns = b->created_ns,
+        .lines = b->last_seq,
+        .bytes = b->text_bytes,
+    };
+    sandbox_place(b, &ret->place);
+    const struct details *d = b->details;
+    if (d) {
+        ret->host = sl_slice(d->data, d->host_bytes);
+        ret->labels = d->labels;
+        ret->label_pairs = sl_slice(d->data + d->host_bytes, d->pairs_bytes);
+        ret->containers = d->names;
+        ret->container_names = sl_slice(d->data + d->host_bytes + d->pairs_bytes, d->names_bytes);
+    }
+}

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * A segment: one file of records. Born when the first record that goes into it is submitted, written by the
+ * commit thread, closed when it is full or had a fault.
+ *
+ * Home thread, but for the fields that the commit thread owns while the segment is being written: the home
+ * thread reads `file` only once a job of the segment has come back.
+ */
+#pragma once
+#include "format.h"
+#include "io.h"
+
+enum { SEGMENT_RESERVE_BYTES = 16 << 20 };
+
+struct segment {
+    struct segment_name name;
+    uint64_t tail;      /* where the next record goes: what is in flight counted in */
+    uint64_t durable;   /* what has come back as durable */
+    uint32_t in_flight; /* jobs */
+    bool closed;        /* takes no more records */
+    bool sealed;        /* has its index, is never written again */
+    /* the commit thread's: */
+    int file;
+    uint64_t written; /* durable for the commit thread */
+    uint64_t reserved;
+    bool named; /* its directory entry is durable */
+};
+
+int segment_new(const struct segment_name *name, struct segment **ret);
+/* Closes the file. */
+void segment_free(struct segment *s, struct io *io);

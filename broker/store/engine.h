@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What an engine is to store.c: the functions of store.h, one table per engine. An engine's state begins with
+ * struct store. Same promises, threads and errors as store.h; nobody but store.c and the engines sees this.
+ */
+#pragma once
+#include "store.h"
+
+struct store_engine {
+    void (*close)(struct store *s);
+    uint64_t (*epoch)(const struct store *s);
+    const char *(*trouble)(const struct store *s);
+    void (*run)(struct store *s);
+    void (*append)(struct store *s, struct store_batch *batch);
+    int (*place)(struct store *s, struct sl_slice sandbox, struct sl_place *ret);
+    int (*info)(struct store *s, struct sl_slice sandbox, struct sl_info *ret);
+    int (*list)(struct store *s, const struct sl_list *list,
+                bool (*each)(void *arg, const struct sl_info *info), void *arg, uint64_t *ret_next_page);
+    int (*sources)(struct store *s, struct sl_slice sandbox,
+                   void (*each)(void *arg, const struct sl_source_place *place), void *arg);
+    int (*read)(struct store *s, struct sl_slice sandbox, uint64_t from_seq, size_t max_bytes,
+                store_each *each, void *arg, bool *ret_more);
+    int (*seek_time)(struct store *s, struct sl_slice sandbox, int64_t time_ns, uint64_t *ret_seq);
+    int (*seek_back)(struct store *s, struct sl_slice sandbox, uint64_t before_seq, size_t max_bytes,
+                     uint64_t *ret_seq);
+    void (*stats)(struct store *s, struct store_stats *ret);
+    void (*compact)(struct store *s, void (*done)(void *arg, int fault), void *arg);
+};
+
+struct store {
+    const struct store_engine *engine;
+};
+
+/* The disk engine. `location` is a directory; faults as store_open(). */
+int disk_open(const struct store_options *options, struct store **ret, const char **ret_why);
+int disk_check(const char *directory, bool repair, store_report *report, void *arg,
+               struct store_check_result *ret);
