@@ -21,7 +21,7 @@ void filter_free(struct filter *f);
 
 /*
  * Steps that lines have cost so far, about a nanosecond each: a loop that serves others too goes on with them
- * when this has grown by more than it can spare. A filter holds less than 1 MiB.
+ * when this has grown by more than it can spare. A filter holds at most 1.5 MiB.
  */
 uint64_t filter_work(const struct filter *f);
 

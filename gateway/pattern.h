@@ -22,8 +22,7 @@
 
 enum {
     PATTERN_PROGRAM_MAX = 1200, /* instructions, repetitions written out */
-    PATTERN_CACHE_BYTES = 512 << 10,
-    PATTERN_REPEAT_MAX = 1000, /* the largest m or n */
+    PATTERN_REPEAT_MAX = 1000,  /* the largest m or n */
 };
 
 struct pattern;

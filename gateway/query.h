@@ -76,6 +76,13 @@ struct query_input {
 };
 int query_parse(const struct query_input *input, struct query *ret, struct problem *ret_problem);
 
+/*
+ * What Accept asks for (enum query_format): the highest quality wins, a type that is named goes before a
+ * wildcard, wildcards and nothing leave it at text, or with `follow` at SSE. ret_accepts_sse:
+ * text/event-stream is named.
+ */
+uint8_t query_accept(struct sl_slice accept, bool follow, bool *ret_accepts_sse);
+
 /* For other routes' parameters, the same rules. > 0: not one. */
 int query_bool(const struct query_pair *pair, bool *ret);
 int query_u64(struct sl_slice text, uint64_t *ret);
