@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+/* sandlog-broker: comes up, runs the home thread, goes down. */
+#include "check.h"
+#include "home.h"
+#include "options.h"
+#include "wire/diagnostics.h"
+#include "wire/timestamp.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum {
+    WAITING_MAX = 8192,           /* unanswered requests of a link, parked ones included */
+    WAITING_MAX_BYTES = 64 << 20, /* of requests and answers of a link */
+    CLOSE_WITHIN_S = 5,
+};
+
+_Noreturn static void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void fail(const char *format, ...)
+{
+    char text[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    fprintf(stderr, "sandlog-broker: %s\n", text);
+    /* nng and the store may have threads; nothing has been promised to anybody yet. */
+    fflush(stderr);
+    _exit(1);
+}
+
+static const char *fault_text(int fault)
+{
+    switch (fault) {
+    case -EADDRINUSE:
+        return "the address is in use";
+    case -EACCES:
+        return "permission denied";
+    case -EINVAL:
+        return "this is not an address to listen on";
+    default:
+        return strerror(-fault);
+    }
+}
+
+static enum sl_level level(const char *name)
+{
+    switch (*name) {
+    case 'e':
+        return SL_ERROR;
+    case 'w':
+        return SL_WARNING;
+    case 'd':
+        return SL_DEBUG;
+    default:
+        return SL_INFORM;
+    }
+}
+
+static void open_store(struct home *h, const struct broker_options *o)
+{
+    struct store_options options = {
+        .location = o->data,
+        .memory_bytes = (uint64_t)o->memory_bytes,
+        .segment_bytes = (uint64_t)o->segment_bytes,
+        .retention_age_ns = o->retention_age_ns,
+        .retention_bytes = (uint64_t)o->retention_bytes,
+        .sandbox_bytes = (uint64_t)o->sandbox_bytes,
+        .wake = home_wake,
+        .grown = home_grown,
+        .arg = h,
+    };
+    const char *why = NULL;
+    int fault = store_open(&options, &h->store, &why);
+    if (fault != 0)
+        fail("%s: %s", o->data, why ? why : strerror(-fault));
+}
+
+static struct sl_server *listen_at(const char *flag, const char *url, struct sl_slice secret, uint64_t epoch)
+{
+    struct sl_server_options options = {.url = url,
+                                        .secret = secret,
+                                        .epoch = epoch,
+                                        .max_waiting = WAITING_MAX,
+                                        .max_bytes = WAITING_MAX_BYTES};
+    struct sl_server *server;
+    int fault = sl_server_new(&options, &server);
+    if (fault != 0)
+        fail("--%s %s: %s", flag, url, fault_text(fault));
+    return server;
+}
+
+static void open_links(struct home *h, const struct broker_options *o)
+{
+    uint8_t secret[BROKER_SECRET_MAX_BYTES];
+    size_t bytes = 0;
+    int fault = o->secret ? broker_secret_read(o->secret, secret, &bytes) : 0;
+    if (fault != 0)
+        fail("--secret %s: %s", o->secret,
+             fault == -EINVAL  ? "is empty"
+             : fault == -E2BIG ? "is longer than 4096 bytes"
+                               : strerror(-fault));
+    h->ingest_link = listen_at("ingest", o->ingest, sl_slice(secret, bytes), store_epoch(h->store));
+    h->query_link = listen_at("query", o->query, sl_slice(secret, bytes), store_epoch(h->store));
+    explicit_bzero(secret, sizeof secret);
+}
+
+static void open_ops(struct home *h, const struct broker_options *o)
+{
+    struct store_stats stats;
+    store_stats(h->store, &stats);
+    if (sl_metrics_new("sandlog_broker", &h->metrics) != 0)
+        fail("%s", strerror(ENOMEM));
+    counts_register(&h->counts, h->metrics, stats.sync_latency);
+    int fault = sl_ops_new(o->http, h->metrics, &h->ops);
+    if (fault == 0)
+        fault = sl_ops_post(h->ops, "/compact", &h->mailbox);
+    if (fault != 0)
+        fail("--http %s: %s", o->http, fault_text(fault));
+}
+
+static void open_home(struct home *h, const struct broker_options *o)
+{
+    h->started_ns = sl_monotonic_ns();
+    h->published_ns = h->started_ns - SL_NS_PER_S;
+    h->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int fault = h->wake_fd < 0 ? -errno : sl_mailbox_init(&h->mailbox, NULL, NULL);
+    if (fault != 0)
+        fail("%s", strerror(-fault));
+    open_store(h, o);
+    if (stops_new(h->store, &h->counts, sl_monotonic_ns(), &h->stops) != 0 ||
+        ingest_new(h->store, &h->counts, &h->ingest) != 0 ||
+        catalog_new(h->store, h->stops, &h->counts, &h->catalog) != 0 ||
+        reads_new(h->store, &h->counts, &h->reads) != 0)
+        fail("%s", strerror(ENOMEM));
+    open_ops(h, o);
+    open_links(h, o);
+}
+
+static void on_late(int signal)
+{
+    (void)signal;
+    _exit(0);
+}
+
+static void close_home(struct home *h)
+{
+    store_close(h->store);
+    sl_log(SL_INFORM, "broker.stopped", NULL);
+    /* From here on there is nothing to lose, and nng is known to hang in its close at times (LIBRARIES B.1).
+     */
+    sigset_t alarm_set;
+    sigemptyset(&alarm_set);
+    sigaddset(&alarm_set, SIGALRM);
+    signal(SIGALRM, on_late);
+    sigprocmask(SIG_UNBLOCK, &alarm_set, NULL);
+    alarm(CLOSE_WITHIN_S);
+    sl_ops_free(h->ops);
+    sl_server_free(h->ingest_link);
+    sl_server_free(h->query_link);
+    reads_free(h->reads);
+    catalog_free(h->catalog);
+    ingest_free(h->ingest);
+    stops_free(h->stops);
+    sl_metrics_free(h->metrics);
+    sl_mailbox_fini(&h->mailbox);
+    close(h->wake_fd);
+    close(h->signals_fd);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], "check") == 0)
+        return check_run(argc - 1, argv + 1);
+    const struct broker_options *o = broker_options_read(argc, argv);
+    sl_log_init("broker", level(o->log_level));
+    static struct home home;
+    home.signals_fd = sl_signals_open();
+    if (home.signals_fd < 0)
+        fail("%s", strerror(-home.signals_fd));
+    sl_raise_open_files();
+    open_home(&home, o);
+
+    char data[512], ingest[512], query[512];
+    sl_log(SL_INFORM, "broker.started",
+           "version=" SL_VERSION " data=%s ingest=%s query=%s ingest_port=%u query_port=%u http_port=%u",
+           sl_log_value(sl_slice_of(o->data), data, sizeof data),
+           sl_log_value(sl_slice_of(o->ingest), ingest, sizeof ingest),
+           sl_log_value(sl_slice_of(o->query), query, sizeof query),
+           (unsigned)sl_server_port(home.ingest_link), (unsigned)sl_server_port(home.query_link),
+           (unsigned)sl_ops_port(home.ops));
+    sl_notify("READY=1");
+    home_run(&home);
+    close_home(&home);
+    return 0;
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "options.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct broker_options values;
+
+static const char *check_level(const char *text)
+{
+    static const char *const levels[] = {"error", "warning", "info", "debug"};
+    for (size_t i = 0; i < sizeof levels / sizeof *levels; i++)
+        if (strcmp(text, levels[i]) == 0)
+            return NULL;
+    return "must be error, warning, info or debug";
+}
+
+static const struct sl_option table[] = {
+    {.name = "data",
+     .type = SL_OPTION_TEXT,
+     .value = &values.data,
+     .unit = "DIR",
+     .fallback = "./sandlog-data/broker",
+     .sentence = "keep the log in this directory; one broker owns it"},
+    {.name = "ingest",
+     .type = SL_OPTION_URL,
+     .value = &values.ingest,
+     .unit = "URL",
+     .fallback = "tcp://127.0.0.1:8471",
+     .sentence = "listen here for collectors"},
+    {.name = "query",
+     .type = SL_OPTION_URL,
+     .value = &values.query,
+     .unit = "URL",
+     .fallback = "tcp://127.0.0.1:8472",
+     .sentence = "listen here for gateways"},
+    {.name = "http",
+     .type = SL_OPTION_ADDRESS,
+     .value = &values.http,
+     .unit = "HOST:PORT",
+     .fallback = "127.0.0.1:8473",
+     .sentence = "serve /healthz, /readyz, /metrics, /status and POST /compact here"},
+    {.name = "secret",
+     .type = SL_OPTION_TEXT,
+     .value = &values.secret,
+     .unit = "FILE",
+     .sentence = "collectors and gateways have to prove that they know the content of this file"},
+    {.name = "memory",
+     .type = SL_OPTION_BYTES,
+     .value = &values.memory_bytes,
+     .unit = "BYTES",
+     .min = 1 << 20,
+     .max = INT64_C(1) << 40,
+     .fallback = "64MiB",
+     .sentence = "memory for the newest blocks of every sandbox"},
+    {.name = "segment-bytes",
+     .type = SL_OPTION_BYTES,
+     .value = &values.segment_bytes,
+     .unit = "BYTES",
+     .min = 4 << 20,
+     .max = INT64_C(2) << 30,
+     .fallback = "128MiB",
+     .sentence = "begin a new segment file when one has this size"},
+    {.name = "retention-age",
+     .type = SL_OPTION_DURATION,
+     .value = &values.retention_age_ns,
+     .unit = "AGE",
+     .min = 0,
+     .max = INT64_MAX,
+     .fallback = "none",
+     .sentence = "lines older than this may go"},
+    {.name = "retention-bytes",
+     .type = SL_OPTION_BYTES,
+     .value = &values.retention_bytes,
+     .unit = "BYTES",
+     .min = 0,
+     .max = INT64_MAX,
+     .fallback = "0",
+     .sentence = "keep at least this much on disk, then the oldest lines may go; 0 for no limit"},
+    {.name = "sandbox-bytes",
+     .type = SL_OPTION_BYTES,
+     .value = &values.sandbox_bytes,
+     .unit = "BYTES",
+     .min = 0,
+     .max = INT64_MAX,
+     .fallback = "100MiB",
+     .sentence =
+         "keep at least this much text of each sandbox, then its oldest lines may go; 0 for no limit"},
+    {.name = "log-level",
+     .type = SL_OPTION_TEXT,
+     .value = &values.log_level,
+     .unit = "LEVEL",
+     .fallback = "info",
+     .sentence = "the least important events to log: error, warning, info or debug",
+     .check = check_level},
+};
+
+static const struct sl_program program = {
+    .name = "sandlog-broker",
+    .usage = "[OPTION]... | check DIR [--repair]",
+    .sentence = "Stores and indexes the lines of sandboxes, durably, and serves them to gateways.",
+    .epilogue = "Examples:\n"
+                "  sandlog-broker --data /var/lib/sandlog\n"
+                "  sandlog-broker --retention-age 7d --sandbox-bytes 1GiB\n"
+                "  sandlog-broker check /var/lib/sandlog\n",
+    .options = table,
+    .option_count = sizeof table / sizeof *table,
+};
+
+const struct broker_options *broker_options_read(int argc, char **argv)
+{
+    sl_options_read(&program, argc, argv, false, NULL);
+    return &values;
+}
+
+char *broker_options_render(void)
+{
+    return sl_options_render(&program);
+}
+
+int broker_secret_read(const char *path, uint8_t out[BROKER_SECRET_MAX_BYTES], size_t *ret_bytes)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    /* One byte more than fits tells a file that is too long. */
+    uint8_t bytes[BROKER_SECRET_MAX_BYTES + 1];
+    size_t have = 0;
+    int fault = 0;
+    while (have < sizeof bytes) {
+        ssize_t n = read(fd, bytes + have, sizeof bytes - have);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            fault = -errno;
+        if (n <= 0)
+            break;
+        have += (size_t)n;
+    }
+    close(fd);
+    if (fault < 0)
+        return fault;
+    if (have > BROKER_SECRET_MAX_BYTES)
+        return -E2BIG;
+    if (have > 0 && bytes[have - 1] == '\n')
+        have--;
+    if (have == 0)
+        return -EINVAL;
+    memcpy(out, bytes, have);
+    *ret_bytes = have;
+    return 0;
+}
+
+static struct check_options check_values;
+
+static const struct sl_option check_table[] = {
+    {.name = "repair",
+     .type = SL_OPTION_FLAG,
+     .value = &check_values.repair,
+     .sentence = "cut torn tails and rebuild damaged indexes"},
+};
+
+static const struct sl_program check_program = {
+    .name = "sandlog-broker check",
+    .usage = "DIR [--repair]",
+    .sentence =
+        "Verifies every checksum of a store that no broker has open. The exit status is 0 when all is "
+        "well or was repaired, 1 when something is damaged.",
+    .epilogue = "Example:\n"
+                "  sandlog-broker check --repair /var/lib/sandlog\n",
+    .options = check_table,
+    .option_count = sizeof check_table / sizeof *check_table,
+};
+
+const struct check_options *check_options_read(int argc, char **argv)
+{
+    int first = argc;
+    sl_options_read(&check_program, argc, argv, false, &first);
+    if (first + 1 != argc)
+        sl_usage_error(&check_program, first == argc ? "which directory?" : "only one directory, please");
+    check_values.directory = argv[first];
+    return &check_values;
+}

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What a broker can be told: one table for its command line, environment, configuration file, --help and
+ * /status. Home thread, at start. Every program that reads options ends by itself on a bad one (exit 2).
+ */
+#pragma once
+#include "wire/options.h"
+
+enum { BROKER_SECRET_MAX_BYTES = 4096 };
+
+struct broker_options {
+    const char *data;   /* directory of the store */
+    const char *ingest; /* url collectors dial */
+    const char *query;  /* url gateways dial */
+    const char *http;   /* HOST:PORT of the operations pages */
+    const char *secret; /* file, or NULL */
+    const char *log_level;
+    int64_t memory_bytes;
+    int64_t segment_bytes;
+    int64_t retention_age_ns; /* 0: none */
+    int64_t retention_bytes;  /* 0: none */
+    int64_t sandbox_bytes;    /* 0: none */
+};
+
+/* The daemon's table; its values point into one static struct, which is returned filled. */
+const struct broker_options *broker_options_read(int argc, char **argv);
+/* The values in use as INI lines, malloc'd; NULL without memory. */
+char *broker_options_render(void);
+/* Reads the secret: the file's bytes without a newline at the end, at least one. Faults: -errno, -EINVAL
+ * (empty), -E2BIG. */
+int broker_secret_read(const char *path, uint8_t out[BROKER_SECRET_MAX_BYTES], size_t *ret_bytes);
+
+struct check_options {
+    const char *directory;
+    bool repair;
+};
+/* Of `sandlog-broker check`; argv[0] is "check". */
+const struct check_options *check_options_read(int argc, char **argv);
