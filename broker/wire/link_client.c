@@ -24,6 +24,7 @@
 
 enum {
     URLS_MAX = 16,
+    ENVELOPE_BYTES = 4,       /* nng's request id counts into RECVMAXSZ */
     CONNECT_WITHIN_MS = 1000, /* then the next address has its turn */
     HELLO_WITHIN_MS = 5000,
     BACKOFF_MIN_MS = 50,
@@ -366,7 +367,7 @@ static void dial(struct sl_client *c)
         c->has_dialer = true;
         nng_dialer_set_ms(c->dialer, NNG_OPT_RECONNMINT, 50);
         nng_dialer_set_ms(c->dialer, NNG_OPT_RECONNMAXT, 1000);
-        nng_dialer_set_size(c->dialer, NNG_OPT_RECVMAXSZ, SL_MESSAGE_MAX_BYTES);
+        nng_dialer_set_size(c->dialer, NNG_OPT_RECVMAXSZ, SL_MESSAGE_MAX_BYTES + ENVELOPE_BYTES);
         r = nng_dialer_start(c->dialer, NNG_FLAG_NONBLOCK);
     }
     if (r != 0) {
@@ -751,6 +752,7 @@ void sl_client_free(struct sl_client *c)
     /* Aios first, then contexts, then the socket: nng 1.5.2 can hang the other way round. */
     for (struct request *r = c->flight; r; r = r->flight_next)
         nng_aio_stop(r->aio);
+    sl_mailbox_take(&c->mailbox); /* letters of what is freed now */
     while (c->flight) {
         struct request *r = c->flight;
         flight_remove(c, r);

@@ -26,6 +26,7 @@
 #include <uthash.h>
 
 enum {
+    ENVELOPE_BYTES = 4,       /* nng's request id counts into RECVMAXSZ */
     ANSWER_WITHIN_MS = 30000, /* a peer that does not read its answers for that long is let go */
     IDLE_MAX = 256,           /* slots kept for reuse, with context and aio: 1.25 KiB each */
     SWEEP_EVERY_MS = 5000,
@@ -589,7 +590,7 @@ static int server_init(struct sl_server *s, const struct sl_server_options *opti
     if (r == 0)
         r = nng_listener_create(&s->listener, s->socket, options->url);
     if (r == 0)
-        r = nng_listener_set_size(s->listener, NNG_OPT_RECVMAXSZ, SL_MESSAGE_MAX_BYTES);
+        r = nng_listener_set_size(s->listener, NNG_OPT_RECVMAXSZ, SL_MESSAGE_MAX_BYTES + ENVELOPE_BYTES);
     if (r == 0)
         r = nng_listener_start(s->listener, 0);
     if (r != 0)
