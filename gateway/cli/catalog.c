@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "catalog.h"
+#include "say.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { PAGE_LIMIT = 1000 };
+
+static int path_of(const struct catalog_query *query, const char *page, char **ret)
+{
+    char *label = query->label ? curl_easy_escape(NULL, query->label, 0) : NULL;
+    char *mark = page ? curl_easy_escape(NULL, page, 0) : NULL;
+    int n = -1;
+    if ((!query->label || label) && (!page || mark))
+        n = asprintf(ret, "/v1/sandboxes?limit=%d%s%s%s%s%s%s", PAGE_LIMIT, query->state ? "&state=" : "",
+                     query->state ? query->state : "", label ? "&label=" : "", label ? label : "",
+                     mark ? "&page=" : "", mark ? mark : "");
+    curl_free(label);
+    curl_free(mark);
+    return n < 0 ? -ENOMEM : 0;
+}
+
+int catalog_read(const struct server *server, const struct catalog_query *query, bool quiet,
+                 json_t **ret_array)
+{
+    json_t *all = json_array(), *answer = NULL;
+    int status = 0;
+    const char *page = NULL;
+    do {
+        char *path = NULL;
+        if (!all || path_of(query, page, &path) < 0) {
+            say("%s", say_errno(ENOMEM));
+            status = 1;
+            break;
+        }
+        json_t *next = NULL;
+        status = server_get(server, path, quiet, &next);
+        free(path);
+        json_decref(answer); /* `page` pointed into it */
+        answer = next;
+        if (status != 0)
+            break;
+        const json_t *list = json_object_get(answer, "sandboxes");
+        if (!json_is_array(list)) {
+            if (!quiet)
+                say("%s did not answer with a list: is that a sandlog gateway?", server->url);
+            status = 1;
+            break;
+        }
+        json_array_extend(all, (json_t *)(uintptr_t)list);
+        page = json_string_value(json_object_get(answer, "next_page"));
+    } while (page && *page);
+    json_decref(answer);
+    if (status != 0) {
+        json_decref(all);
+        return status;
+    }
+    *ret_array = all;
+    return 0;
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "say.h"
+#include "term.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { SAY_BYTES = 1024 };
+
+void say(const char *format, ...)
+{
+    char text[SAY_BYTES];
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    size_t bytes = n < 0 ? 0 : (size_t)n < sizeof text ? (size_t)n : sizeof text - 1;
+    uint8_t line[16 + TERM_CLEAN_FACTOR * SAY_BYTES + TERM_CLEAN_EXTRA];
+    memcpy(line, "sandlog: ", 9);
+    size_t used = 9 + term_clean(sl_slice(text, bytes), TERM_PLAIN, line + 9);
+    line[used++] = '\n';
+    ssize_t written = write(STDERR_FILENO, line, used);
+    (void)written; /* nobody is left to be told */
+}
+
+const char *say_errno(int error)
+{
+    static char text[128];
+    snprintf(text, sizeof text, "%s", strerror(error));
+    /* "No such file", but not "RPC version wrong" */
+    if (text[0] >= 'A' && text[0] <= 'Z' && text[1] >= 'a' && text[1] <= 'z')
+        text[0] = (char)(text[0] - 'A' + 'a');
+    return text;
+}
+
+bool say_to_terminal(void)
+{
+    static int answer = -1;
+    if (answer < 0)
+        answer = isatty(STDERR_FILENO);
+    return answer == 1;
+}
