@@ -201,6 +201,24 @@ static inline uint64_t next_varint(struct sl_reader *column)
     }
 }
 
+/* As sl_read_varint(), in place while no varint can reach the column's end: open is the read path. */
+static inline uint64_t checked_varint(struct sl_reader *column)
+{
+    const uint8_t *at = column->at;
+    if (column->end - at < 10)
+        return sl_read_varint(column);
+    uint64_t v = 0;
+    for (unsigned shift = 0; shift < 63; shift += 7) {
+        uint64_t byte = *at++;
+        v |= (byte & 0x7f) << shift;
+        if (byte < 0x80) {
+            column->at = at;
+            return v;
+        }
+    }
+    return sl_read_varint(column); /* ten bytes, or one that overflows */
+}
+
 static bool runs_sound(struct sl_reader runs, const struct sl_block_header *header)
 {
     uint64_t lines = 0;
@@ -221,7 +239,7 @@ static bool times_sound(struct sl_reader times, const struct sl_block_header *he
     int64_t min = INT64_MAX;
     int64_t max = INT64_MIN;
     for (uint32_t i = 0; i < header->lines; i++) {
-        time += (uint64_t)sl_unzigzag(sl_read_varint(&times));
+        time += (uint64_t)sl_unzigzag(checked_varint(&times));
         min = (int64_t)time < min ? (int64_t)time : min;
         max = (int64_t)time > max ? (int64_t)time : max;
     }
@@ -235,7 +253,7 @@ static bool lengths_sound(struct sl_reader lengths, size_t column_bytes, const s
     uint64_t sum = 0;
     uint64_t newlines = 0;
     for (uint32_t i = 0; i < header->lines; i++) {
-        uint64_t v = sl_read_varint(&lengths);
+        uint64_t v = checked_varint(&lengths);
         if (v >> LENGTH_SHIFT > SL_LINE_MAX_BYTES)
             return false;
         sum += v >> LENGTH_SHIFT;

@@ -165,10 +165,14 @@ int sl_time_parse_rfc3339(struct sl_slice text, int64_t *ret_ns, size_t *ret_use
     return answer;
 }
 
+static const char two_digits[] =
+    "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
+    "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
+    "8081828384858687888990919293949596979899";
+
 static inline void put_pair(char *out, unsigned v)
 {
-    out[0] = (char)('0' + v / 10);
-    out[1] = (char)('0' + v % 10);
+    memcpy(out, two_digits + (size_t)2 * v, 2);
 }
 
 void sl_time_render(int64_t ns, char out[SL_TIME_TEXT_BYTES])
