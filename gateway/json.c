@@ -77,7 +77,7 @@ void json_key_slice(struct json *j, struct sl_slice key)
     j->keyed = true;
 }
 
-void json_string(struct json *j, struct sl_slice value)
+void json_slice(struct json *j, struct sl_slice value)
 {
     separate(j);
     buffer_append(j->out, "\"", 1);
@@ -88,9 +88,9 @@ void json_string(struct json *j, struct sl_slice value)
 void json_text(struct json *j, const char *value)
 {
     if (value)
-        json_string(j, sl_slice_of(value));
+        json_slice(j, sl_slice_of(value));
     else
-        json_null(j);
+        json_none(j);
 }
 
 void json_u64(struct json *j, uint64_t value)
@@ -111,7 +111,7 @@ void json_bool(struct json *j, bool value)
     buffer_append_text(j->out, value ? "true" : "false");
 }
 
-void json_null(struct json *j)
+void json_none(struct json *j)
 {
     separate(j);
     buffer_append(j->out, "null", 4);
@@ -121,7 +121,7 @@ void json_time(struct json *j, int64_t ns)
 {
     char time[SL_TIME_TEXT_BYTES];
     sl_time_render(ns, time);
-    json_string(j, sl_slice(time, sizeof time));
+    json_slice(j, sl_slice(time, sizeof time));
 }
 
 /* One ASCII byte that can't stand for itself. */

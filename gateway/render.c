@@ -252,7 +252,7 @@ static void event_sandbox(const struct render *r, struct json *j)
 {
     if (r->style.with_sandbox) {
         json_key(j, "sandbox");
-        json_string(j, r->sandbox);
+        json_slice(j, r->sandbox);
     }
 }
 
@@ -288,19 +288,19 @@ void render_gap(struct render *r, struct buffer *out, const struct render_gap *g
     event_sandbox(r, &j);
     json_key(&j, "from");
     if (gap->has_from)
-        json_string(&j, cursor_text(r, gap->from_seq, text));
+        json_slice(&j, cursor_text(r, gap->from_seq, text));
     else
-        json_null(&j);
+        json_none(&j);
     json_key(&j, "to");
     if (gap->has_to)
-        json_string(&j, cursor_text(r, gap->to_seq, text));
+        json_slice(&j, cursor_text(r, gap->to_seq, text));
     else
-        json_null(&j);
+        json_none(&j);
     json_key(&j, "lines");
     if (known)
         json_u64(&j, gap->lines);
     else
-        json_null(&j);
+        json_none(&j);
     json_key(&j, "reason");
     json_text(&j, reason);
     event_close(&r->style, out, &j);
@@ -330,7 +330,7 @@ void render_end(struct render *r, struct buffer *out, const struct render_end *e
     if (end->has_exit)
         json_i64(&j, end->exit_code);
     else
-        json_null(&j);
+        json_none(&j);
     json_key(&j, "last_seq");
     json_u64(&j, end->last_seq);
     json_key(&j, "lost");
