@@ -809,7 +809,7 @@ static void the_list_is_newest_first_and_pages_join(void **state)
 {
     struct world *w = *state;
     for (int i = 0; i < 9; i++) {
-        char id[8];
+        char id[20];
         snprintf(id, sizeof id, "%s%d", i % 2 ? "odd" : "ev", i);
         append_lines(w, id, 0, 1);
     }

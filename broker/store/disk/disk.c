@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { SEGMENT_LEAST_BYTES = 64 << 10, SEGMENT_DEFAULT_BYTES = 128 << 20, SEGMENT_MOST_BYTES = 1 << 30 };
+enum { SEGMENT_LEAST_BYTES = 4 << 10, SEGMENT_DEFAULT_BYTES = 128 << 20, SEGMENT_MOST_BYTES = 1 << 30 };
 
 const char *disk_fault_text(int fault)
 {

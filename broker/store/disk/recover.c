@@ -51,7 +51,7 @@ static int epoch_read(struct disk *d)
     int64_t bytes = io_read(d->io, file, 0, text, sizeof text);
     io_close(d->io, file);
     if (bytes < 0)
-        return FORMAT_MALFORMED;
+        return (int)bytes;
     return store_file_parse(sl_slice(text, (size_t)bytes), &d->epoch);
 }
 
@@ -148,11 +148,12 @@ static int scan(struct disk *d, struct segment *s, uint64_t offset, uint64_t lim
             uint64_t want = SCAN_WINDOW_BYTES - have;
             if (want > limit - (base + have))
                 want = limit - (base + have);
+            /* What can't be read may be good: no reason to cut it. An operator does, with check --repair. */
             int64_t got = io_read(d->io, s->file, base + have, window + have, want);
-            if (got < 0 && got != -EIO)
+            if (got < 0)
                 return (int)got;
             end = got < (int64_t)want || base + have + (uint64_t)got == limit;
-            have += got > 0 ? (size_t)got : 0;
+            have += (size_t)got;
             continue;
         }
         if (answer != SL_RECORD_OK)
@@ -179,7 +180,7 @@ static int read_header(struct disk *d, struct segment *s, uint8_t *window, struc
     };
     int64_t got = io_read(d->io, s->file, 0, window, MOST);
     if (got < 0)
-        return FORMAT_MALFORMED;
+        return (int)got;
     struct sl_record record;
     struct sl_slice payload;
     struct sl_block_header ignored;
@@ -249,6 +250,8 @@ static int open_segments(struct disk *d, const struct found *found, struct loadi
             *ret_why = "the data directory was written by a newer version of sandlog";
             return -EPROTONOSUPPORT;
         }
+        if (answer < 0)
+            return answer;
         if (answer) {
             l->header_bytes = 0;
             continue;
@@ -343,7 +346,8 @@ int disk_recover(struct disk *d, const char **ret_why)
     *ret_why = disk_fault_text(fault);
     if (fault)
         goto out;
-    qsort(found.names, found.count, sizeof *found.names, compare_names);
+    if (found.count)
+        qsort(found.names, found.count, sizeof *found.names, compare_names);
     fault = load_all(d, &found, window, ret_why);
     if (fault) {
         if (fault != -EPROTONOSUPPORT)

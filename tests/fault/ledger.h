@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * A made-up world of writers over a store, and the ledger of what was sent and what was acknowledged. Every
+ * line names its sandbox, life, source and number within the source, so whatever a store gives back can be
+ * checked: acknowledged means there, once, in order, byte for byte; and nothing is there that was not sent.
+ *
+ * A byte of a source is a line: offset and number of lines are the same.
+ */
+#pragma once
+#include "sim_io.h"
+#include "store/disk/disk.h"
+
+enum { LEDGER_SANDBOXES = 3, LEDGER_SOURCES = 2, LEDGER_LIVES = 16 };
+
+struct ledger_source {
+    uint64_t acked;
+    uint64_t sent;
+};
+struct ledger_sandbox {
+    unsigned life;       /* being written, from 0 */
+    unsigned acked_life; /* some of it was acknowledged, or all before it is deleted */
+    bool gone;           /* the deletion of acked_life was acknowledged, nothing newer was */
+    struct ledger_source sources[LEDGER_LIVES][LEDGER_SOURCES];
+};
+
+struct ledger {
+    struct sim_random random;
+    struct ledger_sandbox sandboxes[LEDGER_SANDBOXES];
+    struct sl_block_builder *builder;
+    unsigned in_flight;
+    unsigned acknowledged, failed; /* batches */
+    size_t most_line_bytes;
+    bool went_on; /* lines were added that the ledger does not know: ledger_go_on() */
+};
+
+void ledger_init(struct ledger *l, uint64_t seed);
+void ledger_fini(struct ledger *l);
+/* Submits a random batch. */
+void ledger_send(struct ledger *l, struct store *s);
+/* A block of each source at the place that the store names is taken, or it aborts. Not noted in the ledger.
+ */
+void ledger_go_on(struct ledger *l, struct store *s);
+/* Reads all there is and compares; prints and aborts at the first lie. */
+void ledger_check(const struct ledger *l, struct store *s);

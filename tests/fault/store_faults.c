@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Failing I/O: the n-th call of a kind fails, for every n until none is left to fail, once or until it is
+ * healed. Nothing acknowledged is lost, nothing is doubled, the store takes appends again after it, also
+ * after a crash right behind the fault; no call crashes. Start-up is among the calls: it may then say no,
+ * but the next one succeeds.
+ */
+#include "ledger.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const struct store_options options = {.segment_bytes = 8 << 10, .memory_bytes = 4 << 10};
+
+static struct store *open_or_not(struct sim *sim)
+{
+    struct store *s = NULL;
+    const char *why = NULL;
+    int fault = disk_open_io(&options, sim_io(sim), false, &s, &why);
+    if (fault && (!why || !why[0]))
+        abort();
+    return fault ? NULL : s;
+}
+
+static struct store *open_healthy(struct sim *sim)
+{
+    sim_fail(sim, 0, 0, 0, false);
+    struct store *s = open_or_not(sim);
+    if (!s) {
+        fprintf(stderr, "a healthy disk is refused\n");
+        abort();
+    }
+    return s;
+}
+
+static void check_after(const struct ledger *ledger, struct sim *sim, bool crash, struct sim_random *r)
+{
+    struct sim *disk = crash ? sim_crash(sim, r) : sim;
+    struct store *s = open_healthy(disk);
+    ledger_check(ledger, s);
+    store_close(s);
+    if (crash)
+        sim_free(disk);
+}
+
+/* False: fewer than `countdown` such calls were made. */
+static bool run(unsigned calls, uint64_t countdown, int fault, bool forever, uint64_t seed)
+{
+    struct ledger ledger;
+    struct sim *sim;
+    struct sim_random r = {.state = seed};
+    ledger_init(&ledger, seed);
+    if (sim_new(&sim))
+        abort();
+    sim_fail(sim, calls, countdown, fault, forever);
+    struct store *s = open_or_not(sim);
+    bool healed = false, failed = false;
+    for (int i = 0; i < 40; i++) {
+        failed = failed || sim_failed(sim);
+        if (!s)
+            s = open_healthy(sim);
+        ledger_send(&ledger, s);
+        if (sim_random(&r) % 2)
+            store_run(s);
+        if (forever && !healed && sim_failed(sim) && sim_random(&r) % 8 == 0) {
+            store_run(s);
+            sim_fail(sim, 0, 0, 0, false);
+            healed = true;
+        }
+        if (sim_random(&r) % 10 == 0)
+            check_after(&ledger, sim, true, &r);
+        if (sim_random(&r) % 20 == 0) {
+            store_close(s);
+            s = open_or_not(sim);
+        }
+    }
+    failed = failed || sim_failed(sim) || healed;
+    if (!s)
+        s = open_healthy(sim);
+    store_run(s);
+    sim_fail(sim, 0, 0, 0, false);
+    ledger_check(&ledger, s);
+    ledger_go_on(&ledger, s);
+    if (store_trouble(s)) {
+        fprintf(stderr, "healed, and still: %s\n", store_trouble(s));
+        abort();
+    }
+    ledger_check(&ledger, s);
+    check_after(&ledger, sim, true, &r);
+    store_close(s);
+    check_after(&ledger, sim, false, &r);
+    ledger_fini(&ledger);
+    sim_free(sim);
+    return failed;
+}
+
+int main(void)
+{
+    static const struct {
+        const char *name;
+        unsigned calls;
+        int fault;
+    } kinds[] = {
+        {"open", SIM_OPEN, -EMFILE},         {"write", SIM_WRITE, -EIO},
+        {"write, full", SIM_WRITE, -ENOSPC}, {"sync", SIM_SYNC, -EIO},
+        {"sync, full", SIM_SYNC, -ENOSPC},   {"rename, unlink", SIM_NAMES, -EIO},
+        {"truncate", SIM_TRUNCATE, -EIO},    {"read", SIM_READ, -EIO},
+    };
+    for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
+        uint64_t count = 0;
+        for (int forever = 0; forever < 2; forever++) {
+            /* Twice beside the end: runs differ by their seed. */
+            for (uint64_t n = 1, missed = 0; missed < 2 && n < 200; n++) {
+                if (getenv("SEEDS"))
+                    fprintf(stderr, "%s %d %" PRIu64 "\n", kinds[k].name, forever, n);
+                if (run(kinds[k].calls, n, kinds[k].fault, forever, n * 17 + k))
+                    count++;
+                else
+                    missed++;
+            }
+        }
+        printf("%s: %" PRIu64 " places\n", kinds[k].name, count);
+    }
+    return 0;
+}
