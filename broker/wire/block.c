@@ -49,7 +49,7 @@ static bool size_fields_sound(const struct sl_block_header *h)
 {
     if (h->lines == 0)
         return h->raw_bytes == 0 && h->stored_bytes == 0 && h->text_bytes == 0 && h->codec == SL_CODEC_NONE;
-    /* Each line takes at least a byte of time and a byte of length; text has at most one newline a line. */
+    /* Each line takes at least a byte of time and a byte of length; that pays for its newline, too. */
     if (h->lines > SL_BLOCK_LINES_MAX || h->raw_bytes > SL_BLOCK_RAW_MAX_BYTES ||
         h->raw_bytes < 2 * h->lines || h->text_bytes > h->raw_bytes)
         return false;
@@ -219,16 +219,20 @@ static inline uint64_t checked_varint(struct sl_reader *column)
     return sl_read_varint(column); /* ten bytes, or one that overflows */
 }
 
-static bool runs_sound(struct sl_reader runs, const struct sl_block_header *header)
+/* Runs of known containers that cover exactly `lines` lines; tells how many of these end with a newline. */
+static bool runs_sound(struct sl_reader runs, const struct sl_block_header *header, uint64_t *ret_newlines)
 {
     uint64_t lines = 0;
+    uint64_t newlines = 0;
     while (sl_reader_left(&runs) > 0) {
-        uint64_t container = sl_read_varint(&runs);
-        uint64_t run = sl_read_varint(&runs);
-        if (runs.failed || container >= header->containers || run == 0 || run > header->lines - lines)
+        uint64_t kind = checked_varint(&runs);
+        uint64_t run = checked_varint(&runs);
+        if (runs.failed || kind >> RUN_SHIFT >= header->containers || run == 0 || run > header->lines - lines)
             return false;
         lines += run;
+        newlines += kind & RUN_PARTIAL ? 0 : run;
     }
+    *ret_newlines = newlines;
     return lines == header->lines;
 }
 
@@ -247,20 +251,17 @@ static bool times_sound(struct sl_reader times, const struct sl_block_header *he
            max == header->time_max_ns;
 }
 
-/* Exactly `lines` lengths, which add up to the text column and, with the newlines, to text_bytes. */
-static bool lengths_sound(struct sl_reader lengths, size_t column_bytes, const struct sl_block_header *header)
+/* Exactly `lines` lengths, which add up to the text column. */
+static bool lengths_sound(struct sl_reader lengths, size_t text_bytes, const struct sl_block_header *header)
 {
     uint64_t sum = 0;
-    uint64_t newlines = 0;
     for (uint32_t i = 0; i < header->lines; i++) {
-        uint64_t v = checked_varint(&lengths);
-        if (v >> LENGTH_SHIFT > SL_LINE_MAX_BYTES)
+        uint64_t bytes = checked_varint(&lengths);
+        if (bytes > SL_LINE_MAX_BYTES)
             return false;
-        sum += v >> LENGTH_SHIFT;
-        newlines += (v & LENGTH_PARTIAL) == 0;
+        sum += bytes;
     }
-    return !lengths.failed && sl_reader_left(&lengths) == 0 && sum == column_bytes &&
-           sum + newlines == header->text_bytes;
+    return !lengths.failed && sl_reader_left(&lengths) == 0 && sum == text_bytes;
 }
 
 /* The raw payload, from the block itself or decompressed into scratch; NULL: it is not raw_bytes long. */
@@ -287,8 +288,7 @@ int sl_block_lines_open(struct sl_block_lines *it, struct sl_slice block,
     if (raw == NULL)
         return SL_BLOCK_MALFORMED;
     struct sl_reader r = sl_reader(sl_slice(raw, header->raw_bytes));
-    bool has_runs = header->containers > 1;
-    uint64_t runs_bytes = has_runs ? sl_read_varint(&r) : 0;
+    uint64_t runs_bytes = sl_read_varint(&r);
     uint64_t times_bytes = sl_read_varint(&r);
     uint64_t lengths_bytes = sl_read_varint(&r);
     struct sl_slice runs = sl_read_slice(&r, runs_bytes);
@@ -302,11 +302,12 @@ int sl_block_lines_open(struct sl_block_lines *it, struct sl_slice block,
         .runs = sl_reader(runs),
         .text = r.at,
         .time_ns = header->time_min_ns,
-        .run_left = has_runs ? 0 : header->lines,
         .left = header->lines,
     };
-    if ((has_runs && !runs_sound(lines.runs, header)) || !times_sound(lines.times, header) ||
-        !lengths_sound(lines.lengths, sl_reader_left(&r), header))
+    size_t text_bytes = sl_reader_left(&r);
+    uint64_t newlines;
+    if (!runs_sound(lines.runs, header, &newlines) || text_bytes + newlines != header->text_bytes ||
+        !times_sound(lines.times, header) || !lengths_sound(lines.lengths, text_bytes, header))
         return SL_BLOCK_MALFORMED;
     *it = lines;
     return SL_BLOCK_OK;
@@ -318,17 +319,19 @@ bool sl_block_lines_next(struct sl_block_lines *it, struct sl_line *ret)
         return false;
     it->left--;
     if (it->run_left == 0) {
-        it->container = (uint8_t)next_varint(&it->runs);
+        uint64_t kind = next_varint(&it->runs);
+        it->container = (uint8_t)(kind >> RUN_SHIFT);
+        it->stream = kind & RUN_STDERR ? SL_STDERR : SL_STDOUT;
+        it->partial = (kind & RUN_PARTIAL) != 0;
         it->run_left = next_varint(&it->runs);
     }
     it->run_left--;
     it->time_ns = (int64_t)((uint64_t)it->time_ns + (uint64_t)sl_unzigzag(next_varint(&it->times)));
-    uint64_t length = next_varint(&it->lengths);
-    size_t bytes = length >> LENGTH_SHIFT;
+    size_t bytes = next_varint(&it->lengths);
     ret->time_ns = it->time_ns;
     ret->text = sl_slice(it->text, bytes);
-    ret->stream = length & LENGTH_STDERR ? SL_STDERR : SL_STDOUT;
-    ret->partial = (length & LENGTH_PARTIAL) != 0;
+    ret->stream = it->stream;
+    ret->partial = it->partial;
     ret->container = it->container;
     it->text += bytes;
     return true;

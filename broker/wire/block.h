@@ -137,7 +137,9 @@ struct sl_block_lines {
     int64_t time_ns;
     uint64_t run_left;
     uint32_t left;
-    uint8_t container;
+    uint8_t container; /* of the run, as are the two below */
+    uint8_t stream;
+    bool partial;
 };
 int sl_block_lines_open(struct sl_block_lines *it, struct sl_slice block,
                         const struct sl_block_header *header, void *scratch, size_t capacity);

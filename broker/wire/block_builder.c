@@ -8,7 +8,7 @@
 
 enum {
     VARINT_MAX_BYTES = 10,
-    LENGTH_MAX_BYTES = 4, /* (1 MiB << 2 | 3) < 2^28 */
+    LENGTH_MAX_BYTES = 3, /* 1 MiB < 2^21 */
     RUN_MAX_BYTES = 2 + 3,
     TABLE_MAX_BYTES = 3 * 4, /* a column is shorter than 2^28 bytes */
     /* What raw bytes can come to beyond the gathered columns: table, first time, the open run, a new run. */
@@ -20,7 +20,7 @@ enum {
     TEXT_KEEP_BYTES = 80 << 10,
     COLUMN_KEEP_BYTES = 8 << 10,
 };
-static_assert(((SL_LINE_MAX_BYTES << LENGTH_SHIFT) | 3) < 1 << (7 * LENGTH_MAX_BYTES), "a length's varint");
+static_assert(SL_LINE_MAX_BYTES < 1 << (7 * LENGTH_MAX_BYTES), "a length's varint");
 
 struct column {
     uint8_t *data;
@@ -31,7 +31,7 @@ struct column {
 struct sl_block_builder {
     struct column times; /* from the second line on: the first is relative to time_min_ns, known at the end */
     struct column lengths;
-    struct column runs;  /* finished ones; the open one is run_container and run_lines */
+    struct column runs;  /* finished ones; the open one is run_kind and run_lines */
     struct column names; /* length byte, bytes */
     /* Text stands behind `headroom` free bytes, where encode puts the other columns: so that the payload is
        contiguous without the text being copied. */
@@ -45,7 +45,7 @@ struct sl_block_builder {
     uint32_t complete_lines;
     uint32_t run_lines;
     uint32_t run_name_at; /* where the open run's name stands in `names` */
-    uint8_t run_container;
+    uint16_t run_kind;    /* container << 2 | partial << 1 | stream */
     uint8_t containers;
     uint8_t sandbox_bytes;
     uint8_t sandbox[SL_ID_MAX_BYTES];
@@ -163,7 +163,7 @@ void sl_block_builder_reset(struct sl_block_builder *b, struct sl_slice sandbox)
     b->complete_lines = 0;
     b->run_lines = 0;
     b->run_name_at = 0;
-    b->run_container = 0;
+    b->run_kind = 0;
     b->containers = 0;
     b->sandbox_bytes = (uint8_t)sandbox.bytes;
     memcpy(b->sandbox, sandbox.data, sandbox.bytes);
@@ -187,8 +187,9 @@ static uint8_t find_name(const struct sl_block_builder *b, struct sl_slice name,
     return index;
 }
 
-/* Ends the open run and opens one for `container`. Reserved before; can't fail. */
-static void turn_to(struct sl_block_builder *b, uint8_t index, size_t at, struct sl_slice container)
+/* Ends the open run and opens one of `flags` for `container`. Reserved before; can't fail. */
+static void turn_to(struct sl_block_builder *b, uint8_t index, size_t at, struct sl_slice container,
+                    unsigned flags)
 {
     if (index == b->containers) {
         b->names.data[at] = (uint8_t)container.bytes;
@@ -198,10 +199,10 @@ static void turn_to(struct sl_block_builder *b, uint8_t index, size_t at, struct
         b->containers++;
     }
     if (b->run_lines > 0) {
-        column_append(&b->runs, b->run_container);
+        column_append(&b->runs, b->run_kind);
         column_append(&b->runs, b->run_lines);
     }
-    b->run_container = index;
+    b->run_kind = (uint16_t)((unsigned)index << RUN_SHIFT | flags);
     b->run_name_at = (uint32_t)at;
     b->run_lines = 0;
 }
@@ -216,7 +217,10 @@ int sl_block_builder_add(struct sl_block_builder *b, const struct sl_line *line,
                                               SL_BLOCK_RAW_MAX_BYTES)
         return SL_BUILDER_FULL;
 
-    bool turn = b->run_lines == 0 || !name_stands_at(b, b->run_name_at, container);
+    unsigned flags =
+        (line->partial ? (unsigned)RUN_PARTIAL : 0) | (line->stream == SL_STDERR ? (unsigned)RUN_STDERR : 0);
+    bool turn = b->run_lines == 0 || (b->run_kind & (RUN_PARTIAL | RUN_STDERR)) != flags ||
+                !name_stands_at(b, b->run_name_at, container);
     uint8_t index = 0;
     size_t name_at = 0;
     if (turn) {
@@ -232,7 +236,7 @@ int sl_block_builder_add(struct sl_block_builder *b, const struct sl_line *line,
         return -ENOMEM;
 
     if (turn)
-        turn_to(b, index, name_at, container);
+        turn_to(b, index, name_at, container, flags);
     b->run_lines++;
     int64_t time = line->time_ns;
     if (b->lines == 0) {
@@ -246,8 +250,7 @@ int sl_block_builder_add(struct sl_block_builder *b, const struct sl_line *line,
     b->time_last_ns = time;
     b->lines++;
     b->complete_lines += !line->partial;
-    column_append(&b->lengths, (uint64_t)bytes << LENGTH_SHIFT | (line->partial ? LENGTH_PARTIAL : 0) |
-                                   (line->stream == SL_STDERR ? LENGTH_STDERR : 0));
+    column_append(&b->lengths, bytes);
     if (bytes > 0)
         memcpy(b->text.data + b->headroom + b->text.bytes, line->text.data, bytes);
     b->text.bytes += bytes;
@@ -272,12 +275,12 @@ struct column_sizes {
 
 static struct column_sizes sizes_now(const struct sl_block_builder *b)
 {
-    struct column_sizes s = {.times = varint_bytes(first_delta(b)) + b->times.bytes};
-    s.before_text = varint_bytes(s.times) + varint_bytes(b->lengths.bytes) + s.times + b->lengths.bytes;
-    if (b->containers > 1) {
-        s.runs = b->runs.bytes + varint_bytes(b->run_container) + varint_bytes(b->run_lines);
-        s.before_text += varint_bytes(s.runs) + s.runs;
-    }
+    struct column_sizes s = {
+        .runs = b->runs.bytes + varint_bytes(b->run_kind) + varint_bytes(b->run_lines),
+        .times = varint_bytes(first_delta(b)) + b->times.bytes,
+    };
+    s.before_text = varint_bytes(s.runs) + varint_bytes(s.times) + varint_bytes(b->lengths.bytes) + s.runs +
+                    s.times + b->lengths.bytes;
     return s;
 }
 
@@ -299,16 +302,12 @@ static struct sl_slice raw_payload(struct sl_block_builder *b)
     struct column_sizes s = sizes_now(b);
     assert(s.before_text <= b->headroom);
     uint8_t *start = b->text.data + b->headroom - s.before_text;
-    uint8_t *at = start;
-    if (b->containers > 1)
-        at = put_varint(at, s.runs);
+    uint8_t *at = put_varint(start, s.runs);
     at = put_varint(at, s.times);
     at = put_varint(at, b->lengths.bytes);
-    if (b->containers > 1) {
-        memcpy(at, b->runs.data, b->runs.bytes);
-        at = put_varint(at + b->runs.bytes, b->run_container);
-        at = put_varint(at, b->run_lines);
-    }
+    memcpy(at, b->runs.data, b->runs.bytes);
+    at = put_varint(at + b->runs.bytes, b->run_kind);
+    at = put_varint(at, b->run_lines);
     at = put_varint(at, first_delta(b));
     memcpy(at, b->times.data, b->times.bytes);
     at += b->times.bytes;

@@ -50,8 +50,8 @@ static_assert(ALSO_AT_RESERVED + 4 == SL_SOURCE_RANGE_BYTES, "the second range i
 static_assert(BLOCK_HEADER_MAX_BYTES <= UINT16_MAX, "header_bytes is a u16");
 static_assert(SL_BLOCK_MAX_BYTES == BLOCK_HEADER_MAX_BYTES + SL_BLOCK_RAW_MAX_BYTES, "bound of a block");
 
-/* Column `lengths`: text length << 2 | partial << 1 | stream. */
-enum { LENGTH_STDERR = 1 << 0, LENGTH_PARTIAL = 1 << 1, LENGTH_SHIFT = 2 };
+/* Column `runs`: container << 2 | partial << 1 | stream, then the number of lines. */
+enum { RUN_STDERR = 1 << 0, RUN_PARTIAL = 1 << 1, RUN_SHIFT = 2 };
 
 /* Every bound that one field has, alone or beside the others; not the names. */
 bool block_header_sound(const struct sl_block_header *h);
