@@ -226,17 +226,33 @@ static void print_banner(const struct up *up)
     const char *bold = colours ? "\033[1m" : "", *dim = colours ? "\033[2m" : "",
                *end = colours ? TERM_RESET : "";
     const struct up_place *place = &up->place;
-    bool usual_data = strcmp(options.data, "./sandlog-data") == 0;
-    bool usual_server = strcmp(place->url, "http://127.0.0.1:8470") == 0;
-    printf("%ssandlog is up:%s %s%s/%s\n\n", bold, end, bold, place->url, end);
-    if (!usual_server)
-        printf("  export SANDLOG_SERVER=%s\n", place->url);
-    printf("  sandlog run %s%s%s-- CMD    %s# run a command as a sandbox%s\n", usual_data ? "" : "--log-dir ",
-           usual_data ? "" : place->sandboxes, usual_data ? "" : " ", dim, end);
-    printf("  sandlog logs -f ID     %s# follow its log%s\n", dim, end);
-    printf("  sandlog ps -a          %s# list them%s\n\n", dim, end);
-    printf("%sData in %s. Ctrl-C stops it.%s\n", dim, options.data, end);
+    char *export_server = NULL, *run = NULL;
+    bool usual = strcmp(options.data, "./sandlog-data") == 0;
+    if (asprintf(&export_server, "export SANDLOG_SERVER=%s", place->url) < 0 ||
+        asprintf(&run, "sandlog run %s%s%s-- CMD", usual ? "" : "--log-dir ", usual ? "" : place->sandboxes,
+                 usual ? "" : " ") < 0)
+        abort(); /* at start-up, with nothing to lose */
+    const struct {
+        const char *command, *purpose;
+        bool shown;
+    } rows[] = {
+        {export_server, "where the commands below find it", strcmp(place->url, "http://127.0.0.1:8470") != 0},
+        {run, "run a command as a sandbox", true},
+        {"sandlog logs -f ID", "follow its log", true},
+        {"sandlog ps -a", "list the sandboxes", true},
+    };
+    size_t width = 0;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (rows[i].shown && strlen(rows[i].command) > width)
+            width = strlen(rows[i].command);
+    printf("sandlog is up: %s%s/%s\n\n", bold, place->url, end);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (rows[i].shown)
+            printf("  %-*s  %s# %s%s\n", (int)width, rows[i].command, dim, rows[i].purpose, end);
+    printf("\n%sThe data is in %s. Ctrl-C stops it all.%s\n", dim, options.data, end);
     fflush(stdout);
+    free(export_server);
+    free(run);
 }
 
 static void stop(struct up *up, struct child *child)
