@@ -20,7 +20,7 @@ int filter_new(const struct query *q, struct filter **ret, struct problem *ret_p
 void filter_free(struct filter *f);
 
 /*
- * Steps that lines have cost so far, about a nanosecond each: a loop that serves others too goes on with them
+ * Steps that lines have cost so far, 1 to 4 ns each: a loop that serves others too goes on with them
  * when this has grown by more than it can spare. A filter holds at most 1.5 MiB.
  */
 uint64_t filter_work(const struct filter *f);

@@ -6,10 +6,13 @@
  * when the next symbol is known, because \b and $ look at it), and what stood before: nothing, a word byte,
  * another.
  * 2. A row of a state says for each class of symbols where it leads: 0 not known yet, 1 matched, else a
- * state.
+ * state. A state's number is the place of its row in the cache, in units of 8 bytes: one shift and two loads
+ * a byte of text.
  * 3. States lie one behind the other in one piece of memory; when that is full all of them are forgotten but
  * the one in hand. A step that is not known yet costs at most one visit of every instruction, so a byte costs
  * O(program) in the worst case, and the memory never grows.
+ * 4. Instructions are written from the end, so most sets go on at the instruction before them: those step
+ * together, 64 at a time, by one shift of the bitmap.
  */
 #include "pattern_inner.h"
 #include "utf8.h"
@@ -25,8 +28,10 @@ enum {
     HASH_SLOTS = 4 * STATES_MAX,
     TO_UNKNOWN = 0,
     TO_MATCH = 1,
+    UNIT = 8,
     FIRST_STATE = 2,
 };
+static_assert(CACHE_BYTES / UNIT - 1 <= UINT16_MAX, "a state's number is the place of its row");
 
 enum before { BEFORE_NOTHING, BEFORE_WORD, BEFORE_OTHER };
 
@@ -36,31 +41,31 @@ struct pattern {
     uint16_t symbol_of[SYMBOLS]; /* one of each class */
     unsigned classes;
     size_t words;       /* of a bitmap */
-    size_t state_bytes; /* bitmap, before, row */
-    unsigned states;    /* the next number to be given */
-    unsigned states_max;
-    uint16_t start; /* TO_UNKNOWN: to be made */
+    size_t row_units;   /* of a row; behind it the bitmap, then what stood before */
+    size_t state_units; /* all of that */
+    size_t used_units;  /* of the cache */
+    unsigned states;    /* in the cache */
+    uint16_t start;     /* TO_UNKNOWN: to be made */
     uint64_t work;
+    uint64_t sets[WORDS_MAX];           /* instructions that are OP_SET */
+    uint64_t chained[WORDS_MAX];        /* of those, which go on at the instruction before them */
+    uint64_t taken[SYMBOLS][WORDS_MAX]; /* per class: sets that hold it */
     uint16_t stack[PATTERN_PROGRAM_MAX];
     uint16_t slots[HASH_SLOTS];
     alignas(8) uint8_t cache[CACHE_BYTES];
 };
 
-static uint8_t *state_at(struct pattern *p, unsigned state)
+static uint16_t *state_row(struct pattern *p, unsigned state)
 {
-    return p->cache + (size_t)(state - FIRST_STATE) * p->state_bytes;
+    return (uint16_t *)(void *)(p->cache + (size_t)state * UNIT);
 }
 static uint64_t *state_bits(struct pattern *p, unsigned state)
 {
-    return (uint64_t *)(void *)state_at(p, state);
+    return (uint64_t *)(void *)(p->cache + (state + p->row_units) * UNIT);
 }
 static uint64_t *state_before(struct pattern *p, unsigned state)
 {
     return state_bits(p, state) + p->words;
-}
-static uint16_t *state_row(struct pattern *p, unsigned state)
-{
-    return (uint16_t *)(void *)(state_bits(p, state) + p->words + 1);
 }
 
 static bool is_word(unsigned symbol)
@@ -111,7 +116,8 @@ static void make_classes(struct pattern *p)
 
 static void forget(struct pattern *p)
 {
-    p->states = FIRST_STATE;
+    p->states = 0;
+    p->used_units = FIRST_STATE;
     p->start = TO_UNKNOWN;
     memset(p->slots, 0, sizeof p->slots);
 }
@@ -127,9 +133,11 @@ static uint16_t intern(struct pattern *p, const uint64_t *bits, uint64_t before)
     for (size_t slot = hash % HASH_SLOTS;; slot = (slot + 1) % HASH_SLOTS) {
         uint16_t state = p->slots[slot];
         if (state == 0) {
-            if (p->states == p->states_max)
+            if (p->states == STATES_MAX || p->used_units + p->state_units > CACHE_BYTES / UNIT)
                 return 0;
-            state = (uint16_t)p->states++;
+            state = (uint16_t)p->used_units;
+            p->used_units += p->state_units;
+            p->states++;
             p->slots[slot] = state;
             memcpy(state_bits(p, state), bits, p->words * 8);
             *state_before(p, state) = before;
@@ -166,27 +174,38 @@ static bool test_and_set(uint64_t *bits, unsigned i)
 }
 
 /*
- * Follows every instruction of `bits` over the symbol. True: there is a match. Else ret_bits is what comes of
+ * Follows every instruction of `bits` over a class. True: there is a match. Else ret_bits is what comes of
  * it, with a new beginning, for a match may begin anywhere.
  */
-static bool follow(struct pattern *p, const uint64_t *bits, uint64_t before, unsigned symbol,
+static bool follow(struct pattern *p, const uint64_t *bits, uint64_t before, uint16_t class,
                    uint64_t *ret_bits)
 {
+    const struct pattern_instr *instrs = p->program.instrs;
+    const uint64_t *taken = p->taken[class];
+    unsigned symbol = p->symbol_of[class];
     uint64_t seen[WORDS_MAX];
     size_t depth = 0;
     memcpy(seen, bits, p->words * 8);
     memset(ret_bits, 0, p->words * 8);
-    for (size_t word = 0; word < p->words; word++)
-        for (uint64_t left = bits[word]; left; left &= left - 1)
+    for (size_t word = 0; word < p->words; word++) {
+        uint64_t step = bits[word] & taken[word] & p->chained[word];
+        ret_bits[word] |= step >> 1;
+        if (step & 1) /* never of word 0: its first instruction is the match */
+            ret_bits[word - 1] |= UINT64_C(1) << 63;
+        for (uint64_t left = bits[word] & taken[word] & ~p->chained[word]; left; left &= left - 1, p->work++)
+            test_and_set(ret_bits, instrs[word * 64 + (unsigned)__builtin_ctzll(left)].next);
+        for (uint64_t left = bits[word] & ~p->sets[word]; left; left &= left - 1)
             p->stack[depth++] = (uint16_t)(word * 64 + (unsigned)__builtin_ctzll(left));
+    }
     while (depth) {
-        const struct pattern_instr *in = &p->program.instrs[p->stack[--depth]];
+        unsigned number = p->stack[--depth];
+        const struct pattern_instr *in = &instrs[number];
         p->work++;
         switch (in->op) {
         case OP_MATCH:
             return true;
         case OP_SET:
-            if (pattern_set_has(&p->program.sets[in->set], symbol))
+            if (taken[number / 64] >> (number % 64) & 1)
                 test_and_set(ret_bits, in->next);
             continue;
         case OP_SPLIT:
@@ -223,8 +242,8 @@ static uint16_t make_step(struct pattern *p, uint16_t state, uint16_t class)
 {
     uint64_t bits[WORDS_MAX];
     unsigned symbol = p->symbol_of[class];
-    p->work += p->words + p->classes / 8;
-    if (follow(p, state_bits(p, state), *state_before(p, state), symbol, bits)) {
+    p->work += 4 * p->words + p->classes / 8;
+    if (follow(p, state_bits(p, state), *state_before(p, state), class, bits)) {
         state_row(p, state)[class] = TO_MATCH;
         return TO_MATCH;
     }
@@ -279,10 +298,20 @@ static struct pattern *finish(struct pattern *p)
 {
     make_classes(p);
     p->words = (p->program.count + 63u) / 64;
-    p->state_bytes = (p->words * 8 + 8 + p->classes * sizeof(uint16_t) + 7) & ~(size_t)7;
-    size_t states = CACHE_BYTES / p->state_bytes;
-    p->states_max = FIRST_STATE + (unsigned)(states < STATES_MAX ? states : STATES_MAX);
-    p->states = FIRST_STATE;
+    p->row_units = (p->classes * sizeof(uint16_t) + UNIT - 1) / UNIT;
+    p->state_units = p->row_units + p->words + 1;
+    p->used_units = FIRST_STATE;
+    for (unsigned i = 0; i < p->program.count; i++) {
+        const struct pattern_instr *in = &p->program.instrs[i];
+        if (in->op != OP_SET)
+            continue;
+        test_and_set(p->sets, i);
+        if (in->next + 1u == i)
+            test_and_set(p->chained, i);
+        for (unsigned class = 0; class < p->classes; class ++)
+            if (pattern_set_has(&p->program.sets[in->set], p->symbol_of[class]))
+                test_and_set(p->taken[class], i);
+    }
     return p;
 }
 

@@ -12,8 +12,8 @@
  * groups `( )` and `(?: )`, `(?i)` at the start, `|`, `* + ? {m} {m,} {m,n}` (each with a further `?`, which
  * changes nothing here), `^` `$` `\A` `\z` (of the line), \b \B, \t \n \r \f \v \a \e \xHH \x{H…}, a
  * backslash before punctuation. Refused with a sentence: back-references, lookaround, possessive and atomic
- * groups, \p, and what grows beyond PATTERN_PROGRAM_MAX. It reads UTF-8: `.` and classes take a whole code
- * point, or one byte that belongs to none. \d \w \s \b and ignore_case know ASCII only.
+ * groups, \p, and what grows beyond PATTERN_INSTRUCTIONS_MAX. It reads UTF-8: `.` and classes take a whole
+ * code point, or one byte that belongs to none. \d \w \s \b and ignore_case know ASCII only.
  *
  * One thread at a time per pattern.
  */
@@ -21,8 +21,9 @@
 #include "wire/slice.h"
 
 enum {
-    PATTERN_PROGRAM_MAX = 1200, /* instructions, repetitions written out */
-    PATTERN_REPEAT_MAX = 1000,  /* the largest m or n */
+    PATTERN_PROGRAM_MAX = 1200,     /* instructions, of a literal: a byte each */
+    PATTERN_INSTRUCTIONS_MAX = 500, /* of a pattern, repetitions written out: bounds a byte's worst price */
+    PATTERN_REPEAT_MAX = 1000,      /* the largest m or n */
 };
 
 struct pattern;

@@ -7,13 +7,14 @@ enum { LEAD_FIRST = 0xc2, LEAD_LAST = 0xf4, WORK_MAX = 100000 };
 struct compiler {
     const struct pattern_tree *tree;
     struct pattern_program *program;
-    unsigned work; /* nodes visited: empty ones, repeated, cost time without an instruction */
+    unsigned work;  /* nodes visited: empty ones, repeated, cost time without an instruction */
+    unsigned limit; /* of instructions */
     bool full;
 };
 
 static uint16_t add(struct compiler *c, struct pattern_instr instr)
 {
-    if (c->program->count == PATTERN_PROGRAM_MAX) {
+    if (c->program->count == c->limit) {
         c->full = true;
         return 0;
     }
@@ -188,7 +189,7 @@ static const char *const too_large = "the pattern is too large once its repetiti
 
 int pattern_compile(const struct pattern_tree *tree, struct pattern_program *ret, const char **ret_why)
 {
-    struct compiler c = {.tree = tree, .program = ret};
+    struct compiler c = {.tree = tree, .program = ret, .limit = PATTERN_INSTRUCTIONS_MAX};
     uint16_t match = add(&c, (struct pattern_instr){.op = OP_MATCH});
     ret->start = emit(&c, tree->root, match);
     if (c.full) {
@@ -201,7 +202,7 @@ int pattern_compile(const struct pattern_tree *tree, struct pattern_program *ret
 int pattern_compile_literal(struct sl_slice bytes, bool ignore_case, struct pattern_program *ret,
                             const char **ret_why)
 {
-    struct compiler c = {.program = ret};
+    struct compiler c = {.program = ret, .limit = PATTERN_PROGRAM_MAX};
     ret->raw = true;
     ret->start = add(&c, (struct pattern_instr){.op = OP_MATCH});
     for (size_t i = bytes.bytes; i-- > 0 && !c.full;) {

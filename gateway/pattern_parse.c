@@ -444,12 +444,29 @@ static uint16_t parse_sequence(struct parser *p)
     return all;
 }
 
+/* a|b is [ab], one instruction for three, which steps with its neighbours (pattern.c, 4). */
+static bool merge_classes(struct parser *p, uint16_t left, uint16_t right, uint16_t *ret)
+{
+    struct pattern_tree *t = p->tree;
+    size_t first = t->range_count;
+    const struct pattern_node both[2] = {t->nodes[left], t->nodes[right]};
+    if (p->why || both[0].kind != NODE_CLASS || both[1].kind != NODE_CLASS ||
+        first + both[0].ranges + both[1].ranges > RANGES_MAX / 2)
+        return false;
+    for (int i = 0; i < 2; i++)
+        for (unsigned k = 0; k < both[i].ranges; k++)
+            t->ranges[t->range_count++] = t->ranges[both[i].first_range + k];
+    *ret = finish_class(p, first, false, both[0].bad || both[1].bad);
+    return true;
+}
+
 static uint16_t parse_alternatives(struct parser *p)
 {
     uint16_t all = parse_sequence(p);
     while (take(p, '|')) {
         uint16_t one = parse_sequence(p);
-        all = add_node(p, (struct pattern_node){.kind = NODE_ALT, .left = all, .right = one});
+        if (!merge_classes(p, all, one, &all))
+            all = add_node(p, (struct pattern_node){.kind = NODE_ALT, .left = all, .right = one});
     }
     return all;
 }

@@ -91,6 +91,8 @@ static void patterns_match_what_they_say(void **state)
         {"(a*)*b", "aaab", true},
         {"{\"k\"", "{\"k\":1}", true},
         {"\\t", "a\tb", true},
+        {"^(a|\xc3\xa9|[^x])$", "\xc3\xa9", true},
+        {"^(?:a|b|x)$", "c", false},
         {"\\S\\s\\W\\w\\D", "a .bc", true},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -228,10 +230,10 @@ static void no_pattern_takes_more_than_its_bound_on_any_text(void **state)
         "(a|a)*c",
         "((a+)+)+$",
         "(a|b)*a(a|b){100}$",
-        "a{0,500}b",
+        "a{0,240}b",
         "(.*)(.*)(.*)(.*)c$",
-        "(a?){200}a{200}c",
-        "([ab]{1,20}){1,20}c",
+        "(a?){150}a{150}c",
+        "([ab]{1,15}){1,14}c",
         "\\b(a|b)+\\b.*\\Bc",
         "[^c]*[^b]*[^a]*c",
         "(x+x+)+y",
@@ -245,7 +247,7 @@ static void no_pattern_takes_more_than_its_bound_on_any_text(void **state)
         for (size_t i = 0; i < sizeof evil / sizeof evil[0]; i++) {
             struct pattern *p = made(evil[i], false);
             pattern_match(p, sl_slice(text, BYTES));
-            assert_true(pattern_work(p) <= (uint64_t)(BYTES + 1) * (PATTERN_PROGRAM_MAX + 100));
+            assert_true(pattern_work(p) <= (uint64_t)(BYTES + 1) * (PATTERN_INSTRUCTIONS_MAX + 100));
             pattern_free(p);
         }
     }
