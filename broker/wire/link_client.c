@@ -11,6 +11,7 @@
  * taken back is put in front of what still waits, by its number.
  */
 #include "link_client.h"
+#include "link_flight.h"
 #include "link_proof.h"
 #include "wire/timestamp.h"
 
@@ -30,39 +31,6 @@ enum {
     BACKOFF_MIN_MS = 50,
     BACKOFF_MAX_MS = 5000,
     TIMEOUT_MAX_MS = 24 * 3600 * 1000,
-    IDLE_MAX = 64, /* requests kept for reuse, with context and aio: 1.25 KiB each */
-};
-
-enum letter_kind { LETTER_DONE, LETTER_PIPE };
-struct letter {
-    struct sl_letter letter; /* first: a letter of the mailbox is one of these */
-    enum letter_kind kind;
-};
-
-enum phase { PHASE_IDLE, PHASE_SENDING, PHASE_ANSWER };
-
-struct request {
-    struct letter done;
-    struct sl_client *client;
-    struct request *next; /* in `waiting`, `failed` or `idle` */
-    struct request *flight_next, *flight_previous;
-    nng_ctx ctx;
-    nng_aio *aio;
-    nng_msg *message; /* ours: not sent yet, or the answer */
-    _Atomic int phase;
-    int result; /* of nng, for the home thread */
-    uint64_t number;
-    uint64_t id;
-    uint8_t type;
-    bool has_ctx;
-    bool hello;
-    bool late;           /* given up at its deadline; the aio comes back cancelled */
-    uint32_t connection; /* count of connections when it was handed to nng */
-    int fault;
-    int64_t sent_ns;
-    int64_t deadline_ns;
-    sl_client_answered *answered;
-    void *arg;
 };
 
 enum state { STATE_RESTING, STATE_DIALLING, STATE_HELLO, STATE_CONNECTED };
@@ -97,16 +65,11 @@ struct sl_client {
     _Atomic uint32_t gate;    /* 0: open, else the pipe that is in */
     _Atomic uint32_t removed; /* the last pipe seen to go */
     atomic_bool rung;         /* `bell` is in the mailbox */
-    _Atomic int sending;      /* requests handed to nng and not sent yet */
-    struct letter bell;
+    struct link_client_letter_head bell;
 
-    struct request *waiting; /* not handed to nng, by number */
-    struct request **waiting_last;
-    struct request *failed; /* to be told so by the next run */
-    struct request **failed_last;
-    struct request *flight; /* handed to nng */
-    struct request *idle;
-    size_t idle_count;
+    struct link_flight flight;
+    struct link_request *failed; /* to be told so by the next run */
+    struct link_request **failed_last;
     uint64_t numbers;
     bool running;
 };
@@ -143,111 +106,9 @@ static void on_pipe_remove(nng_pipe pipe, nng_pipe_ev event, void *arg)
     }
 }
 
-static void on_request(void *arg)
-{
-    struct request *r = arg;
-    int result = nng_aio_result(r->aio);
-    if (atomic_load(&r->phase) == PHASE_SENDING) {
-        if (result == 0) {
-            atomic_store(&r->phase, PHASE_ANSWER);
-            atomic_fetch_sub(&r->client->sending, 1);
-            nng_ctx_recv(r->ctx, r->aio);
-            return;
-        }
-        r->message = nng_aio_get_msg(r->aio);
-        nng_aio_set_msg(r->aio, NULL);
-        atomic_fetch_sub(&r->client->sending, 1);
-    } else if (result == 0) {
-        r->message = nng_aio_get_msg(r->aio);
-        nng_aio_set_msg(r->aio, NULL);
-    }
-    r->result = result;
-    sl_mailbox_post(&r->client->mailbox, &r->done.letter);
-}
-
 /* ---- requests ---- */
 
-static void request_free(struct request *r)
-{
-    if (r->aio)
-        nng_aio_free(r->aio);
-    if (r->has_ctx)
-        nng_ctx_close(r->ctx);
-    nng_msg_free(r->message);
-    free(r);
-}
-
-static int request_new(struct sl_client *c, struct request **ret)
-{
-    struct request *r = c->idle;
-    if (r) {
-        c->idle = r->next;
-        c->idle_count--;
-        r->next = NULL;
-        r->hello = r->late = false;
-        r->fault = 0;
-        *ret = r;
-        return 0;
-    }
-    r = calloc(1, sizeof *r);
-    if (!r)
-        return -ENOMEM;
-    r->client = c;
-    r->done.kind = LETTER_DONE;
-    if (nng_aio_alloc(&r->aio, on_request, r) != 0 || nng_ctx_open(&r->ctx, c->socket) != 0) {
-        request_free(r);
-        return -ENOMEM;
-    }
-    r->has_ctx = true;
-    *ret = r;
-    return 0;
-}
-
-static void request_rest(struct request *r)
-{
-    struct sl_client *c = r->client;
-    nng_msg_free(r->message);
-    r->message = NULL;
-    atomic_store(&r->phase, PHASE_IDLE);
-    if (c->idle_count >= IDLE_MAX || !r->has_ctx) {
-        request_free(r);
-        return;
-    }
-    r->next = c->idle;
-    c->idle = r;
-    c->idle_count++;
-}
-
-static void waiting_insert(struct sl_client *c, struct request *r)
-{
-    struct request **at = &c->waiting;
-    if (c->waiting_last != &c->waiting) {
-        /* Nearly always behind the last one; what was taken back belongs in front. */
-        struct request *last = (struct request *)((char *)c->waiting_last - offsetof(struct request, next));
-        if (last->number < r->number)
-            at = c->waiting_last;
-    }
-    while (*at && (*at)->number < r->number)
-        at = &(*at)->next;
-    r->next = *at;
-    *at = r;
-    if (!r->next)
-        c->waiting_last = &r->next;
-}
-
-static struct request *waiting_pop(struct sl_client *c)
-{
-    struct request *r = c->waiting;
-    if (r) {
-        c->waiting = r->next;
-        if (!c->waiting)
-            c->waiting_last = &c->waiting;
-        r->next = NULL;
-    }
-    return r;
-}
-
-static void fail_later(struct sl_client *c, struct request *r, int fault)
+static void fail_later(struct sl_client *c, struct link_request *r, int fault)
 {
     r->fault = fault;
     r->next = NULL;
@@ -255,37 +116,15 @@ static void fail_later(struct sl_client *c, struct request *r, int fault)
     c->failed_last = &r->next;
 }
 
-static void send_now(struct sl_client *c, struct request *r)
+static void send_now(struct sl_client *c, struct link_request *r)
 {
-    r->flight_previous = NULL;
-    r->flight_next = c->flight;
-    if (c->flight)
-        c->flight->flight_previous = r;
-    c->flight = r;
-    r->connection = c->connection;
-    r->sent_ns = sl_monotonic_ns();
-    nng_aio_set_msg(r->aio, r->message);
-    r->message = NULL;
-    atomic_store(&r->phase, PHASE_SENDING);
-    atomic_fetch_add(&c->sending, 1);
-    nng_ctx_send(r->ctx, r->aio);
-}
-
-static void flight_remove(struct sl_client *c, struct request *r)
-{
-    if (r->flight_previous)
-        r->flight_previous->flight_next = r->flight_next;
-    else
-        c->flight = r->flight_next;
-    if (r->flight_next)
-        r->flight_next->flight_previous = r->flight_previous;
-    r->flight_next = r->flight_previous = NULL;
+    link_flight_send(&c->flight, r, c->connection, sl_monotonic_ns());
 }
 
 static void pump(struct sl_client *c)
 {
-    while (c->state == STATE_CONNECTED && c->waiting)
-        send_now(c, waiting_pop(c));
+    while (c->state == STATE_CONNECTED && c->flight.waiting)
+        send_now(c, link_flight_next(&c->flight));
 }
 
 /* ---- the connection ---- */
@@ -310,7 +149,7 @@ static void tell_lost(struct sl_client *c, bool was_connected, const char *why)
 static void open_gate(struct sl_client *c)
 {
     if (c->pipe == 0 && atomic_load(&c->gate) != 0 && atomic_load(&c->gate) == atomic_load(&c->removed) &&
-        atomic_load(&c->sending) == 0)
+        atomic_load(&c->flight.sending) == 0)
         atomic_store(&c->gate, 0);
 }
 
@@ -320,9 +159,7 @@ static void pipe_lost(struct sl_client *c)
     if (c->pipe != 0)
         atomic_store(&c->removed, c->pipe);
     c->pipe = 0;
-    for (struct request *r = c->flight; r; r = r->flight_next)
-        if (atomic_load(&r->phase) == PHASE_SENDING)
-            nng_aio_cancel(r->aio);
+    link_flight_recall(&c->flight);
     open_gate(c);
 }
 
@@ -387,7 +224,7 @@ static void refused(struct sl_client *c, const char *why)
 
 static void say_hello(struct sl_client *c, const uint8_t *nonce)
 {
-    struct request *r;
+    struct link_request *r;
     nng_msg *message;
     struct sl_writer w;
     uint8_t proof[LINK_PROOF_BYTES];
@@ -407,7 +244,7 @@ static void say_hello(struct sl_client *c, const uint8_t *nonce)
     sl_hello_encode(&w, &hello);
     assert(!w.failed);
     nng_msg_chop(message, nng_msg_len(message) - w.bytes);
-    if (request_new(c, &r) != 0) {
+    if (link_request_new(&c->flight, &r) != 0) {
         nng_msg_free(message);
         refused(c, "out of memory");
         return;
@@ -494,10 +331,10 @@ static int fault_of(int result)
     return result == NNG_ENOMEM ? -ENOMEM : -ECONNRESET;
 }
 
-static void on_done(struct sl_client *c, struct request *r)
+static void on_done(struct sl_client *c, struct link_request *r)
 {
-    flight_remove(c, r);
-    bool unsent = atomic_load(&r->phase) == PHASE_SENDING;
+    link_flight_back(&c->flight, r);
+    bool unsent = atomic_load(&r->phase) == LINK_PHASE_SENDING;
     bool current = r->connection == c->connection && c->pipe != 0;
     if (r->hello) {
         struct sl_message_head head;
@@ -507,11 +344,11 @@ static void on_done(struct sl_client *c, struct request *r)
                 head = (struct sl_message_head){.status = SL_STATUS_MALFORMED};
             on_welcome(c, &head, &reader);
         }
-        request_rest(r);
+        link_request_rest(r);
         return;
     }
     if (r->result != 0 && unsent && !r->late && r->result != NNG_ENOMEM) {
-        waiting_insert(c, r); /* never left this program: the next connection takes it */
+        link_flight_wait(&c->flight, r); /* never left this program: the next connection takes it */
         return;
     }
     int fault = r->result == 0 ? 0 : r->late ? -ETIMEDOUT : fault_of(r->result);
@@ -527,13 +364,13 @@ static void on_done(struct sl_client *c, struct request *r)
         }
     }
     r->answered(r->arg, fault, fault == 0 ? &head : NULL, fault == 0 ? &reader : NULL);
-    request_rest(r);
+    link_request_rest(r);
 }
 
 static void check_deadlines(struct sl_client *c, int64_t now_ns)
 {
     bool silent = false;
-    for (struct request *r = c->flight; r; r = r->flight_next) {
+    for (struct link_request *r = c->flight.sent; r; r = r->after) {
         if (r->late || now_ns < r->deadline_ns)
             continue;
         r->late = true;
@@ -542,17 +379,11 @@ static void check_deadlines(struct sl_client *c, int64_t now_ns)
             silent = true;
         nng_aio_cancel(r->aio);
     }
-    struct request **at = &c->waiting;
-    c->waiting_last = &c->waiting;
-    while (*at) {
-        struct request *r = *at;
-        if (now_ns >= r->deadline_ns) {
-            *at = r->next;
-            fail_later(c, r, -ETIMEDOUT);
-        } else {
-            at = &r->next;
-            c->waiting_last = at;
-        }
+    struct link_request *overdue = link_flight_overdue(&c->flight, now_ns);
+    while (overdue) {
+        struct link_request *r = overdue;
+        overdue = r->next;
+        fail_later(c, r, -ETIMEDOUT);
     }
     if (silent && c->pipe != 0) {
         char why[200];
@@ -588,11 +419,11 @@ void sl_client_run(struct sl_client *c)
     struct sl_letter *letter = sl_mailbox_take(&c->mailbox);
     while (letter) {
         struct sl_letter *next = letter->next;
-        struct letter *l = (struct letter *)letter;
-        if (l->kind == LETTER_PIPE)
+        struct link_client_letter_head *l = (struct link_client_letter_head *)letter;
+        if (l->kind == LINK_LETTER_PIPE)
             on_bell(c);
         else
-            on_done(c, (struct request *)l);
+            on_done(c, (struct link_request *)l);
         letter = next;
     }
     int64_t now_ns = sl_monotonic_ns();
@@ -602,14 +433,14 @@ void sl_client_run(struct sl_client *c)
     }
     keep_dialling(c, now_ns);
     pump(c);
-    struct request *failed = c->failed;
+    struct link_request *failed = c->failed;
     c->failed = NULL;
     c->failed_last = &c->failed;
     while (failed) {
-        struct request *r = failed;
+        struct link_request *r = failed;
         failed = r->next;
         r->answered(r->arg, r->fault, NULL, NULL);
-        request_rest(r);
+        link_request_rest(r);
     }
     c->running = false;
 }
@@ -631,15 +462,10 @@ int sl_client_message_new(uint8_t type, size_t capacity, nng_msg **ret, struct s
 void sl_client_ask(struct sl_client *c, nng_msg *request, const struct sl_writer *w, int64_t timeout_ms,
                    sl_client_answered *answered, void *arg)
 {
-    struct request *r;
-    int fault = request_new(c, &r);
-    if (fault != 0) {
-        /* Without memory for a context there may still be some for the bare news of it. */
-        r = calloc(1, sizeof *r);
-        if (!r)
-            abort();
-        r->client = c;
-    }
+    struct link_request *r;
+    int fault = link_request_new(&c->flight, &r);
+    if (fault != 0)
+        r = link_request_bare(&c->flight);
     struct sl_reader reader = sl_reader(sl_slice(w->data, w->bytes));
     struct sl_message_head head;
     int opened = sl_message_open(&reader, &head);
@@ -660,10 +486,10 @@ void sl_client_ask(struct sl_client *c, nng_msg *request, const struct sl_writer
         ring(c);
         return;
     }
-    if (c->state == STATE_CONNECTED && !c->waiting)
+    if (c->state == STATE_CONNECTED && !c->flight.waiting)
         send_now(c, r);
     else
-        waiting_insert(c, r);
+        link_flight_wait(&c->flight, r);
 }
 
 int sl_client_fd(const struct sl_client *c)
@@ -678,9 +504,8 @@ bool sl_client_connected(const struct sl_client *c)
 
 static int client_init(struct sl_client *c, const struct sl_client_options *options)
 {
-    c->waiting_last = &c->waiting;
     c->failed_last = &c->failed;
-    c->bell.kind = LETTER_PIPE;
+    c->bell.kind = LINK_LETTER_PIPE;
     c->role = options->role;
     c->changed = options->changed;
     c->arg = options->arg;
@@ -707,6 +532,7 @@ static int client_init(struct sl_client *c, const struct sl_client_options *opti
     }
     if (nng_req0_open(&c->socket) != 0)
         return -ENOMEM;
+    link_flight_init(&c->flight, &c->mailbox, c->socket);
     /* -1: a dead peer is told as NNG_ECONNRESET at once, instead of nng repeating the request later. */
     int r = nng_socket_set_ms(c->socket, NNG_OPT_REQ_RESENDTIME, NNG_DURATION_INFINITE);
     if (r == 0)
@@ -736,34 +562,20 @@ int sl_client_new(const struct sl_client_options *options, struct sl_client **re
     return 0;
 }
 
-static void free_chain(struct request *r)
-{
-    while (r) {
-        struct request *next = r->next;
-        request_free(r);
-        r = next;
-    }
-}
-
 void sl_client_free(struct sl_client *c)
 {
     if (!c)
         return;
     /* Aios first, then contexts, then the socket: nng 1.5.2 can hang the other way round. */
-    for (struct request *r = c->flight; r; r = r->flight_next)
-        nng_aio_stop(r->aio);
-    sl_mailbox_take(&c->mailbox); /* letters of what is freed now */
-    while (c->flight) {
-        struct request *r = c->flight;
-        flight_remove(c, r);
-        /* Stopped before it was sent, or with its answer in hand: the message is with the aio or with us. */
-        request_free(r);
+    while (c->failed) {
+        struct link_request *r = c->failed;
+        c->failed = r->next;
+        link_request_rest(r);
     }
-    free_chain(c->waiting);
-    free_chain(c->failed);
-    free_chain(c->idle);
-    if (nng_socket_id(c->socket) > 0)
+    if (nng_socket_id(c->socket) > 0) {
+        link_flight_fini(&c->flight);
         nng_close(c->socket);
+    }
     sl_mailbox_fini(&c->mailbox);
     for (size_t i = 0; i < c->url_count; i++)
         free(c->urls[i]);

@@ -8,7 +8,7 @@
  * nng had read by then is still delivered, and the daemon may hold its requests.
  */
 #include "link_server.h"
-#include "link_proof.h"
+#include "link_peers.h"
 #include "wire/timestamp.h"
 
 #include <assert.h>
@@ -20,51 +20,25 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-/* Without memory a peer is refused, not the program ended. */
-#define HASH_NONFATAL_OOM        1
-#define uthash_nonfatal_oom(elt) ((elt)->gone = true)
-#include <uthash.h>
-
 enum {
     ENVELOPE_BYTES = 4,       /* nng's request id counts into RECVMAXSZ */
     ANSWER_WITHIN_MS = 30000, /* a peer that does not read its answers for that long is let go */
     IDLE_MAX = 256,           /* slots kept for reuse, with context and aio: 1.25 KiB each */
     SWEEP_EVERY_MS = 5000,
-    GONE_KEPT_MS = 5000,
-};
-
-enum letter_kind { LETTER_SLOT, LETTER_COME, LETTER_GONE };
-struct letter {
-    struct sl_letter letter; /* first: a letter of the mailbox is one of these */
-    enum letter_kind kind;
-};
-
-struct peer {
-    struct letter come;
-    uint32_t id;
-    uint8_t role; /* 0 until its HELLO was accepted */
-    bool proven;
-    bool gone;
-    bool has_nonce;
-    uint8_t nonce[LINK_NONCE_BYTES];
-    char host[SL_HOST_MAX_BYTES + 1];
-    size_t held; /* its requests in the daemon's hands or on their way back */
-    int64_t gone_ns;
-    UT_hash_handle hh;
 };
 
 struct gone {
-    struct letter letter;
+    struct link_letter letter;
     uint32_t id;
 };
 
 enum slot_state { SLOT_IDLE, SLOT_ARMED, SLOT_READY, SLOT_HELD, SLOT_ANSWERING };
 
 struct slot {
-    struct letter letter;
+    struct link_letter letter;
     struct sl_request request; /* what the daemon sees */
     struct sl_server *server;
-    struct peer *peer;
+    struct link_peer *peer;
     struct slot *next;                    /* in `idle` or `ready` */
     struct slot *all_next, *all_previous; /* in `all` */
     nng_ctx ctx;
@@ -86,7 +60,7 @@ struct sl_server {
     uint64_t epoch;
     size_t max_waiting;
     size_t max_bytes;
-    struct peer *peers;
+    struct link_peers peers;
     struct slot *all;
     struct slot *idle;
     size_t idle_count;
@@ -112,12 +86,12 @@ static void on_pipe_come(nng_pipe pipe, nng_pipe_ev event, void *arg)
 {
     (void)event;
     struct sl_server *s = arg;
-    struct peer *peer = calloc(1, sizeof *peer);
+    struct link_peer *peer = calloc(1, sizeof *peer);
     if (!peer) {
         nng_pipe_close(pipe); /* no room for another peer now */
         return;
     }
-    peer->come.kind = LETTER_COME;
+    peer->come.kind = LINK_LETTER_COME;
     peer->id = (uint32_t)nng_pipe_id(pipe);
     sl_mailbox_post(&s->mailbox, &peer->come.letter);
 }
@@ -129,7 +103,7 @@ static void on_pipe_gone(nng_pipe pipe, nng_pipe_ev event, void *arg)
     struct gone *gone = calloc(1, sizeof *gone);
     if (!gone)
         return; /* the sweep finds it */
-    gone->letter.kind = LETTER_GONE;
+    gone->letter.kind = LINK_LETTER_GONE;
     gone->id = (uint32_t)nng_pipe_id(pipe);
     sl_mailbox_post(&s->mailbox, &gone->letter.letter);
 }
@@ -166,7 +140,7 @@ static struct slot *slot_new(struct sl_server *s)
     if (!slot)
         return NULL;
     slot->server = s;
-    slot->letter.kind = LETTER_SLOT;
+    slot->letter.kind = LINK_LETTER_SLOT;
     slot->all_next = s->all;
     if (s->all)
         s->all->all_previous = slot;
@@ -242,7 +216,7 @@ static void send_answer(struct slot *slot, nng_msg *answer)
     arm(s);
 }
 
-static nng_pipe peer_pipe(const struct peer *peer)
+static nng_pipe peer_pipe(const struct link_peer *peer)
 {
     return (nng_pipe){.id = peer->id};
 }
@@ -266,7 +240,7 @@ static struct slot *slot_of(const struct sl_request *request)
 static void answer_hello(struct slot *slot)
 {
     struct sl_server *s = slot->server;
-    struct peer *peer = slot->peer;
+    struct link_peer *peer = slot->peer;
     struct sl_hello hello;
     if (sl_hello_decode(&slot->request.body, &hello) != 0) {
         sl_request_refuse(&slot->request, SL_STATUS_MALFORMED, "HELLO could not be read");
@@ -365,7 +339,7 @@ static void on_received(struct slot *slot)
     slot->message = nng_aio_get_msg(slot->aio);
     nng_aio_set_msg(slot->aio, NULL);
     uint32_t id = (uint32_t)nng_pipe_id(nng_msg_get_pipe(slot->message));
-    HASH_FIND(hh, s->peers, &id, sizeof id, slot->peer);
+    slot->peer = link_peers_find(&s->peers, id);
     if (!slot->peer) {
         slot_rest(slot); /* long gone */
         return;
@@ -391,37 +365,14 @@ static void on_answered(struct slot *slot)
     slot_end(slot);
 }
 
-static void peer_mark_gone(struct peer *peer)
-{
-    if (!peer->gone) {
-        peer->gone = true;
-        peer->gone_ns = sl_monotonic_ns();
-    }
-}
-
-static void sweep(struct sl_server *s, int64_t now_ns)
-{
-    struct peer *peer, *next;
-    s->swept_ns = now_ns;
-    HASH_ITER(hh, s->peers, peer, next)
-    {
-        if (nng_listener_id(nng_pipe_listener(peer_pipe(peer))) < 0)
-            peer_mark_gone(peer);
-        if (peer->gone && peer->held == 0 && now_ns - peer->gone_ns > GONE_KEPT_MS * SL_NS_PER_MS) {
-            HASH_DEL(s->peers, peer);
-            free(peer);
-        }
-    }
-}
-
 static void take_letters(struct sl_server *s)
 {
     struct sl_letter *letter = sl_mailbox_take(&s->mailbox);
     while (letter) {
-        struct letter *l = (struct letter *)letter;
+        struct link_letter *l = (struct link_letter *)letter;
         letter = letter->next;
         switch (l->kind) {
-        case LETTER_SLOT: {
+        case LINK_LETTER_SLOT: {
             struct slot *slot = (struct slot *)l;
             if (slot->state == SLOT_ARMED)
                 on_received(slot);
@@ -429,21 +380,14 @@ static void take_letters(struct sl_server *s)
                 on_answered(slot);
             break;
         }
-        case LETTER_COME: {
-            struct peer *peer = (struct peer *)l;
-            HASH_ADD(hh, s->peers, id, sizeof peer->id, peer);
-            if (peer->gone) {
-                nng_pipe_close(peer_pipe(peer));
-                free(peer);
-            }
+        case LINK_LETTER_COME:
+            link_peers_add(&s->peers, (struct link_peer *)l);
             break;
-        }
-        case LETTER_GONE: {
+        case LINK_LETTER_GONE: {
             struct gone *gone = (struct gone *)l;
-            struct peer *peer;
-            HASH_FIND(hh, s->peers, &gone->id, sizeof gone->id, peer);
+            struct link_peer *peer = link_peers_find(&s->peers, gone->id);
             if (peer)
-                peer_mark_gone(peer);
+                link_peer_mark_gone(peer, sl_monotonic_ns());
             free(gone);
             break;
         }
@@ -465,8 +409,10 @@ struct sl_request *sl_server_next(struct sl_server *s)
         }
         take_letters(s);
         int64_t now_ns = sl_monotonic_ns();
-        if (now_ns - s->swept_ns > SWEEP_EVERY_MS * SL_NS_PER_MS)
-            sweep(s, now_ns);
+        if (now_ns - s->swept_ns > SWEEP_EVERY_MS * SL_NS_PER_MS) {
+            s->swept_ns = now_ns;
+            link_peers_sweep(&s->peers, now_ns);
+        }
         if (now_ns >= s->retry_ns)
             arm(s);
         if (!s->ready)
@@ -539,10 +485,7 @@ uint16_t sl_server_port(const struct sl_server *s)
 
 size_t sl_server_peers(const struct sl_server *s, uint8_t role)
 {
-    size_t count = 0;
-    for (const struct peer *peer = s->peers; peer; peer = peer->hh.next)
-        count += !peer->gone && peer->role == role;
-    return count;
+    return link_peers_count(&s->peers, role);
 }
 
 static int fault_of(int result)
@@ -625,9 +568,9 @@ int sl_server_new(const struct sl_server_options *options, struct sl_server **re
 static void drop_letters(struct sl_server *s)
 {
     for (struct sl_letter *letter = sl_mailbox_take(&s->mailbox); letter;) {
-        struct letter *l = (struct letter *)letter;
+        struct link_letter *l = (struct link_letter *)letter;
         letter = letter->next;
-        if (l->kind != LETTER_SLOT)
+        if (l->kind != LINK_LETTER_SLOT)
             free(l);
     }
 }
@@ -653,12 +596,7 @@ void sl_server_free(struct sl_server *s)
         nng_close(s->socket);
     drop_letters(s);
     sl_mailbox_fini(&s->mailbox);
-    struct peer *peer, *next;
-    HASH_ITER(hh, s->peers, peer, next)
-    {
-        HASH_DEL(s->peers, peer);
-        free(peer);
-    }
+    link_peers_free_all(&s->peers);
     if (s->secret) {
         explicit_bzero(s->secret, s->secret_bytes);
         free(s->secret);

@@ -217,9 +217,11 @@ static void without_proof_nothing_reaches_the_daemon(void **state)
     p->on_request = never;
     assert_int_equal(pair_serve_at(p, p->url[0], "sesame", 10), 0);
     stranger_dial(&s, p->url[0]);
-    for (uint8_t type = SL_APPEND; type <= SL_DELETE; type++)
-        assert_answer(stranger_ask(p, &s, head, plain_head(head, type, type)), type,
-                      SL_STATUS_UNAUTHENTICATED, type, "HELLO with a proof of the secret comes first");
+    for (unsigned type = SL_APPEND; type <= SL_DELETE; type++) {
+        size_t bytes = plain_head(head, (uint8_t)type, type);
+        assert_answer(stranger_ask(p, &s, head, bytes), (uint8_t)type, SL_STATUS_UNAUTHENTICATED, type,
+                      "HELLO with a proof of the secret comes first");
+    }
 
     /* A proof that was right on another connection, here: any 32 bytes. */
     uint8_t room[256], proof[32] = {1};

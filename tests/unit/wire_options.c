@@ -421,7 +421,7 @@ static void what_print_config_says_reads_back_the_same(void **state)
     assert_non_null(strstr(o.out, "secret = /etc/s\n"));
     assert_null(strstr(o.out, "hush"));
     static char first[8192];
-    strcpy(first, o.out);
+    snprintf(first, sizeof first, "%s", o.out);
     write_config(first);
     o = in_child("--print-config|--token=hush", true);
     assert_string_equal(o.out, first);

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The connections of a server, by nng's pipe id: who is at the other end, what it has proved, and how many of
+ * its requests are held. An entry outlives its connection: nng still delivers what it had read by then, and
+ * the daemon may hold requests of it. Home thread only. Inside the link library only.
+ */
+#pragma once
+#include "link_proof.h"
+#include "wire/mailbox.h"
+#include "wire/message.h"
+
+enum { LINK_PEER_BUCKETS = 256 };
+
+enum link_letter_kind { LINK_LETTER_SLOT, LINK_LETTER_COME, LINK_LETTER_GONE };
+struct link_letter {
+    struct sl_letter letter; /* first: a letter of the server's mailbox is one of these */
+    enum link_letter_kind kind;
+};
+
+struct link_peer {
+    struct link_letter come; /* made in nng's thread, and posted from there to be added */
+    struct link_peer *next;
+    uint32_t id;
+    uint8_t role; /* 0 until its HELLO was accepted */
+    bool proven;
+    bool gone;
+    bool has_nonce;
+    uint8_t nonce[LINK_NONCE_BYTES];
+    char host[SL_HOST_MAX_BYTES + 1];
+    size_t held; /* its requests in the daemon's hands or on their way back */
+    int64_t gone_ns;
+};
+
+struct link_peers {
+    struct link_peer *bucket[LINK_PEER_BUCKETS];
+};
+
+/* Takes the peer. */
+void link_peers_add(struct link_peers *peers, struct link_peer *peer);
+/* NULL when there is none. */
+struct link_peer *link_peers_find(const struct link_peers *peers, uint32_t id);
+void link_peer_mark_gone(struct link_peer *peer, int64_t now_ns);
+/* Finds connections that went unseen, and frees entries that are gone for a while and hold nothing. */
+void link_peers_sweep(struct link_peers *peers, int64_t now_ns);
+/* Connections of that role that are there now. */
+size_t link_peers_count(const struct link_peers *peers, uint8_t role);
+void link_peers_free_all(struct link_peers *peers);
