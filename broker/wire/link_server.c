@@ -110,20 +110,25 @@ static void on_pipe_gone(nng_pipe pipe, nng_pipe_ev event, void *arg)
 
 /* ---- slots ---- */
 
-static void slot_free(struct slot *slot)
+static void slot_end_nng(struct slot *slot)
 {
-    struct sl_server *s = slot->server;
     if (slot->aio)
         nng_aio_free(slot->aio);
     if (slot->has_ctx)
         nng_ctx_close(slot->ctx);
     nng_msg_free(slot->message);
+}
+
+static void slot_free(struct slot *slot)
+{
+    struct sl_server *s = slot->server;
     if (slot->all_previous)
         slot->all_previous->all_next = slot->all_next;
     else
         s->all = slot->all_next;
     if (slot->all_next)
         slot->all_next->all_previous = slot->all_previous;
+    slot_end_nng(slot);
     free(slot);
 }
 
@@ -585,12 +590,14 @@ void sl_server_free(struct sl_server *s)
     for (struct slot *slot = s->all; slot; slot = slot->all_next)
         nng_aio_stop(slot->aio);
     drop_letters(s);
-    while (s->all) {
-        struct slot *slot = s->all;
+    for (struct slot *slot = s->all; slot;) {
+        struct slot *next = slot->all_next;
         /* Where the aio was stopped, its message (a request just received, an answer not sent) is ours. */
         if (slot->state == SLOT_ARMED || slot->state == SLOT_ANSWERING)
             nng_msg_free(nng_aio_get_msg(slot->aio));
-        slot_free(slot);
+        slot_end_nng(slot);
+        free(slot);
+        slot = next;
     }
     if (nng_socket_id(s->socket) > 0)
         nng_close(s->socket);
