@@ -96,6 +96,8 @@ static void note_acked(struct ledger *l, const struct ledger_batch *b, size_t i)
         struct ledger_source *s = &box->sources[b->life[i]][b->source[i]];
         CHECK(item->header.range.from == s->acked, "taken out of order");
         s->acked = item->header.range.to;
+        for (unsigned k = 0; k < LEDGER_SANDBOXES; k++)
+            l->sandboxes[k].unsure = false;
         if (b->life[i] > box->acked_life || !box->gone) {
             box->acked_life = b->life[i];
             box->gone = false;
@@ -118,14 +120,21 @@ static void batch_done(struct store_batch *batch, int fault)
             note_acked(l, b, i);
         else
             CHECK(item->verdict.verdict == SL_REFUSED, "a failed batch with a verdict");
-        if (fault && item->kind == STORE_DELETE && b->life[i] < l->sandboxes[b->sandbox[i]].life)
-            l->sandboxes[b->sandbox[i]].life = b->life[i];
+        if (fault && item->kind == STORE_DELETE) {
+            struct ledger_sandbox *box = &l->sandboxes[b->sandbox[i]];
+            box->unsure = true;
+            if (b->life[i] < box->life)
+                box->life = b->life[i];
+        }
         if (item->kind == STORE_BLOCK && item->verdict.verdict != SL_TAKEN &&
             item->verdict.verdict != SL_BURIED) {
             struct ledger_source *s = &l->sandboxes[b->sandbox[i]].sources[b->life[i]][b->source[i]];
             CHECK(item->verdict.offset >= s->acked, "a place before what was acknowledged");
             if (fault || item->verdict.offset > s->sent)
                 s->sent = item->verdict.offset;
+            /* A place that is named is durable, though its blocks may have failed before a restart. */
+            if (!fault && item->verdict.offset > s->acked)
+                s->acked = item->verdict.offset;
         }
     }
     batch_free(b);
@@ -155,7 +164,7 @@ void ledger_send(struct ledger *l, struct store *s)
         struct ledger_sandbox *box = &l->sandboxes[sandbox];
         b->sandbox[i] = sandbox;
         b->life[i] = box->life;
-        uint64_t dice = sim_random(&l->random) % 40;
+        uint64_t dice = sim_random(&l->random) % 15;
         if (dice == 0 && box->life + 1 < LEDGER_LIVES) {
             char *id = malloc(16);
             CHECK(id, "memory");
@@ -260,7 +269,7 @@ static void check_sandbox(const struct ledger *l, struct store *s, unsigned sand
     for (unsigned k = 0; k < LEDGER_SOURCES; k++)
         acked += box->sources[box->acked_life][k].acked;
     if (store_place(s, sl_slice_of(id), &place) == STORE_UNKNOWN) {
-        CHECK(acked == 0 || box->gone || box->life > box->acked_life, "%s is not there", id);
+        CHECK(acked == 0 || box->gone || box->unsure || box->life > box->acked_life, "%s is not there", id);
         return;
     }
     for (bool more = true; more;)
@@ -269,11 +278,11 @@ static void check_sandbox(const struct ledger *l, struct store *s, unsigned sand
     CHECK(store_sources(s, sl_slice_of(id), check_source, &g) == 0, "sources");
     if (g.life < 0) {
         /* It is there by a change alone, or nothing of it was acknowledged. */
-        CHECK(acked == 0 || box->gone || box->life > box->acked_life, "%s is empty", id);
+        CHECK(acked == 0 || box->gone || box->unsure || box->life > box->acked_life, "%s is empty", id);
         return;
     }
     unsigned life = (unsigned)g.life;
-    CHECK(life >= box->acked_life && life <= box->life, "life %u", life);
+    CHECK(life >= box->acked_life && (life <= box->life || box->unsure), "life %u", life);
     CHECK(life > box->acked_life || !box->gone, "deleted, and there");
     for (unsigned k = 0; k < LEDGER_SOURCES; k++) {
         CHECK(g.lines[k] >= box->sources[life][k].acked,
@@ -337,5 +346,28 @@ void ledger_go_on(struct ledger *l, struct store *s)
             CHECK(done, "not done");
             free(bytes);
         }
+    }
+}
+
+void ledger_reopened(struct ledger *l, struct store *s)
+{
+    for (unsigned sandbox = 0; sandbox < LEDGER_SANDBOXES; sandbox++) {
+        struct ledger_sandbox *box = &l->sandboxes[sandbox];
+        if (!box->unsure)
+            continue;
+        char id[16];
+        id_of(sandbox, id);
+        struct sl_place place;
+        struct place_of any = {.life = LEDGER_LIVES};
+        (void)store_sources(s, sl_slice_of(id), find_place, &any);
+        if (any.life < LEDGER_LIVES && any.life >= box->acked_life) {
+            box->gone = box->gone && any.life == box->acked_life;
+            box->acked_life = box->life = any.life;
+        } else if (store_place(s, sl_slice_of(id), &place) == STORE_UNKNOWN) {
+            box->gone = true;
+            if (box->life == box->acked_life && box->life + 1 < LEDGER_LIVES)
+                box->life++;
+        }
+        box->unsure = false;
     }
 }

@@ -20,6 +20,8 @@ struct ledger_sandbox {
     unsigned life;       /* being written, from 0 */
     unsigned acked_life; /* some of it was acknowledged, or all before it is deleted */
     bool gone;           /* the deletion of acked_life was acknowledged, nothing newer was */
+    /* A deletion failed and nothing was acknowledged since: a crash may show it done. */
+    bool unsure;
     struct ledger_source sources[LEDGER_LIVES][LEDGER_SOURCES];
 };
 
@@ -40,5 +42,7 @@ void ledger_send(struct ledger *l, struct store *s);
 /* A block of each source at the place that the store names is taken, or it aborts. Not noted in the ledger.
  */
 void ledger_go_on(struct ledger *l, struct store *s);
+/* After a restart: what failed before it, and is there all the same, counts from now on. */
+void ledger_reopened(struct ledger *l, struct store *s);
 /* Reads all there is and compares; prints and aborts at the first lie. */
 void ledger_check(const struct ledger *l, struct store *s);

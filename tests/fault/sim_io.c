@@ -53,6 +53,7 @@ struct sim {
     int fail_fault;
     bool fail_forever;
     bool failed;
+    struct sim_random random; /* what of a failed sync reached the disk */
     uint64_t room;
 };
 
@@ -329,8 +330,8 @@ static int sim_sync(struct io *io, int file)
     struct node *n = s->open[file];
     hook(s);
     int fault = fault_of(s, SIM_SYNC);
-    if (!fault) {
-        for (const struct deed *d = n->deeds; d; d = d->next)
+    for (const struct deed *d = n->deeds; d; d = d->next) {
+        if (!fault || sim_random(&s->random) % 2)
             deed_apply(d, &n->durable);
     }
     deeds_free(n);

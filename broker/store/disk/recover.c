@@ -265,6 +265,27 @@ static int open_segments(struct disk *d, const struct found *found, struct loadi
     return 0;
 }
 
+/*
+ * Writes what is kept once more, then syncs. A sync that failed before this start may have left pages that
+ * read well, count as clean and never reached the disk (Linux, so called fsyncgate): only a new write makes
+ * them dirty again.
+ */
+static int make_durable(struct disk *d, const struct segment *s, uint64_t bytes, uint8_t *window)
+{
+    for (uint64_t at = 0; at < bytes;) {
+        uint64_t part = bytes - at < SCAN_WINDOW_BYTES ? bytes - at : SCAN_WINDOW_BYTES;
+        int64_t got = io_read(d->io, s->file, at, window, part);
+        if (got != (int64_t)part)
+            return got < 0 ? (int)got : -EIO;
+        struct iovec all = {.iov_base = window, .iov_len = part};
+        int fault = io_write(d->io, s->file, at, &all, 1);
+        if (fault)
+            return fault;
+        at += part;
+    }
+    return bytes ? io_sync(d->io, s->file) : 0;
+}
+
 static int load_segment(struct disk *d, struct loading *l, uint8_t *window)
 {
     struct segment *s = l->segment;
@@ -288,7 +309,7 @@ static int load_segment(struct disk *d, struct loading *l, uint8_t *window)
     if (good < (uint64_t)size)
         (void)io_truncate(d->io, s->file, good);
     s->tail = s->durable = s->written = good;
-    return good ? io_sync(d->io, s->file) : 0;
+    return make_durable(d, s, good, window);
 }
 
 /* A file whose very header is unreadable is not ours to delete: its name ends in `.bad` from now on. */
