@@ -1,0 +1,543 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "connection.h"
+#include "guard.h"
+#include "handlers.h"
+#include "server.h"
+#include "wire/timestamp.h"
+#include <assert.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+enum {
+    HEAD_MAX_BYTES = 4096,
+    NOTSENT_BYTES = 128 << 10, /* what may wait in the kernel for a reader that does not read */
+    DISCARD_MAX_BYTES = 1 << 20,
+};
+
+static const char *reason_of(unsigned status)
+{
+    switch (status) {
+    case 200:
+        return "OK";
+    case 204:
+        return "No Content";
+    case 400:
+        return "Bad Request";
+    case 401:
+        return "Unauthorized";
+    case 403:
+        return "Forbidden";
+    case 404:
+        return "Not Found";
+    case 405:
+        return "Method Not Allowed";
+    case 409:
+        return "Conflict";
+    case 410:
+        return "Gone";
+    case 413:
+        return "Content Too Large";
+    case 414:
+        return "URI Too Long";
+    case 429:
+        return "Too Many Requests";
+    case 431:
+        return "Request Header Fields Too Large";
+    case 503:
+        return "Service Unavailable";
+    default:
+        return status >= 500 ? "Internal Server Error" : "-";
+    }
+}
+
+/* ---- life ---- */
+
+static struct connection *connection_new(struct server *s, struct lws *wsi, bool websocket)
+{
+    struct connection *c = calloc(1, sizeof *c);
+    if (!c)
+        return NULL;
+    c->server = s;
+    c->wsi = wsi;
+    c->websocket = websocket;
+    c->started_ns = c->last_sent_ns = sl_monotonic_ns();
+    buffer_init(&c->body, 0, CONNECTION_BODY_MAX_BYTES);
+    buffer_init(&c->out, CONNECTION_FRONT_BYTES, 64 << 20);
+    if (request_read(wsi, websocket, &c->request) < 0) {
+        free(c);
+        return NULL;
+    }
+    LIST_INSERT_HEAD(&s->connections, c, all);
+    sl_gauge_set(&s->counts.connections, (int64_t)++s->connection_count);
+    return c;
+}
+
+static void connection_free(struct connection *c)
+{
+    if (c->handler && c->handler->gone && c->user)
+        c->handler->gone(c->user);
+    LIST_REMOVE(c, all);
+    sl_gauge_set(&c->server->counts.connections, (int64_t)--c->server->connection_count);
+    buffer_fini(&c->body);
+    buffer_fini(&c->out);
+    request_free(c->request);
+    free(c);
+}
+
+/* The bytes in the kernel are held for a reader too: bound those that it has not been sent. */
+static void tune_socket(struct lws *wsi)
+{
+    int fd = lws_get_socket_fd(wsi), on = 1, bytes = NOTSENT_BYTES;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof bytes);
+}
+
+/* ---- answers ---- */
+
+static void wake(struct connection *c)
+{
+    if (c->wakes)
+        return;
+    c->wakes = true;
+    lws_callback_on_writable(c->wsi);
+}
+
+static void count_answer(struct connection *c, unsigned status)
+{
+    assert(!c->answered);
+    c->answered = true;
+    c->status = status;
+    sl_count(&c->server->counts.requests[c->websocket ? 0 : status / 100 % 6], 1);
+}
+
+/* Everything but the lines that say how long the body is. */
+static void begin_head(struct connection *c, unsigned status, const char *content_type, const char *headers)
+{
+    char line[64];
+    snprintf(line, sizeof line, "HTTP/1.1 %u %s\r\n", status, reason_of(status));
+    buffer_append_text(&c->out, line);
+    if (content_type) {
+        buffer_append_text(&c->out, "Content-Type: ");
+        buffer_append_text(&c->out, content_type);
+        buffer_append_text(&c->out, "\r\n");
+    }
+    buffer_append_text(&c->out, "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n");
+    if (headers)
+        buffer_append_text(&c->out, headers);
+}
+
+static void end_head(struct connection *c, int64_t length)
+{
+    char line[64];
+    if (length >= 0)
+        snprintf(line, sizeof line, "Content-Length: %lld\r\n", (long long)length);
+    else
+        snprintf(line, sizeof line, "%s", c->chunked ? "Transfer-Encoding: chunked\r\n" : "");
+    buffer_append_text(&c->out, line);
+    buffer_append_text(&c->out, c->until_close ? "Connection: close\r\n\r\n" : "\r\n");
+}
+
+void connection_answer(struct connection *c, unsigned status, const char *content_type, struct sl_slice body,
+                       const char *headers)
+{
+    if (c->answered)
+        return;
+    count_answer(c, status);
+    if (c->websocket) { /* there is no body on it */
+        c->finished = true;
+        connection_close_with(c, status == 200 ? 1000 : 1011, sl_slice(NULL, 0));
+        wake(c);
+        return;
+    }
+    c->until_close = c->until_close || c->request->close || c->request->http10;
+    begin_head(c, status, content_type, headers);
+    end_head(c, status == 204 ? -1 : (int64_t)body.bytes);
+    if (c->request->method != METHOD_HEAD)
+        buffer_append_slice(&c->out, body);
+    if (c->out.fault)
+        c->aborted = true;
+    wake(c);
+}
+
+void connection_problem(struct connection *c, const struct problem *p, const char *headers)
+{
+    if (c->answered)
+        return;
+    if (c->websocket) {
+        count_answer(c, problem_status(p->code));
+        char reason[124];
+        if (p->oldest[0])
+            snprintf(reason, sizeof reason, "%s", p->oldest);
+        else
+            snprintf(reason, sizeof reason, "%s: %.80s", problem_name(p->code), p->detail);
+        connection_close_with(c, problem_close_code(p->code), sl_slice_of(reason));
+        c->finished = true;
+        wake(c);
+        return;
+    }
+    struct buffer body;
+    buffer_init(&body, 0, 16 << 10);
+    problem_render(p, &body);
+    connection_answer(c, problem_status(p->code), "application/problem+json", buffer_slice(&body), headers);
+    buffer_fini(&body);
+}
+
+void connection_stream(struct connection *c, const char *content_type, bool until_close, const char *headers)
+{
+    assert(c->handler->next && c->handler->sent);
+    count_answer(c, 200);
+    c->stream = true;
+    if (!c->websocket) {
+        c->until_close = until_close || c->request->close || c->request->http10;
+        c->chunked = !until_close && !c->request->http10;
+        c->head_pending = true;
+        begin_head(c, 200, content_type, headers);
+    }
+    wake(c);
+}
+
+void connection_more(struct connection *c)
+{
+    if (c->stream)
+        wake(c);
+}
+
+void connection_close_with(struct connection *c, unsigned code, struct sl_slice reason)
+{
+    size_t bytes = reason.bytes < sizeof c->close_reason ? reason.bytes : sizeof c->close_reason - 1;
+    c->close_code = code;
+    memcpy(c->close_reason, reason.data, bytes);
+    c->close_reason[bytes] = 0;
+}
+
+void connection_abort(struct connection *c)
+{
+    c->aborted = true;
+    wake(c);
+}
+
+/* ---- writing ---- */
+
+/* Hands bytes to lws, which keeps what the socket did not take. */
+static int hand_over(struct connection *c, uint8_t *data, size_t bytes, enum lws_write_protocol how)
+{
+    if (bytes && lws_write(c->wsi, data, bytes, how) < (int)bytes)
+        return -1;
+    if (c->bytes_sent == 0)
+        sl_observe(&c->server->counts.first_byte, sl_monotonic_ns() - c->started_ns);
+    c->bytes_sent += bytes;
+    sl_count(&c->server->counts.bytes, bytes);
+    c->last_sent_ns = sl_monotonic_ns();
+    return 0;
+}
+
+/* A chunk in place: its size in front, its end behind, and what stood there put back. */
+static int write_chunk(struct connection *c, const struct piece *p)
+{
+    char size[16];
+    uint8_t front[sizeof size], back[CONNECTION_BACK_BYTES];
+    size_t lead = (size_t)snprintf(size, sizeof size, "%zx\r\n", p->bytes);
+    const char *tail = p->last ? "\r\n0\r\n\r\n" : "\r\n";
+    size_t trail = strlen(tail);
+    memcpy(front, p->data - lead, lead);
+    memcpy(back, p->data + p->bytes, trail);
+    memcpy(p->data - lead, size, lead);
+    memcpy(p->data + p->bytes, tail, trail);
+    int fault = hand_over(c, p->data - lead, lead + p->bytes + trail, LWS_WRITE_HTTP);
+    memcpy(p->data - lead, front, lead);
+    memcpy(p->data + p->bytes, back, trail);
+    return fault;
+}
+
+static int write_frame(struct connection *c, const struct piece *p)
+{
+    uint8_t front[LWS_PRE];
+    memcpy(front, p->data - LWS_PRE, LWS_PRE);
+    int fault = hand_over(c, p->data, p->bytes, c->binary ? LWS_WRITE_BINARY : LWS_WRITE_TEXT);
+    memcpy(p->data - LWS_PRE, front, LWS_PRE);
+    return fault;
+}
+
+/* Head and first piece in one send; an answer that is whole by then says its length. */
+static int write_first(struct connection *c, struct piece *p)
+{
+    bool bodyless = c->request->method == METHOD_HEAD;
+    if (p->last && !bodyless && p->bytes <= CONNECTION_PIECE_BYTES && !(c->until_close && !c->chunked)) {
+        c->chunked = false;
+        end_head(c, (int64_t)p->bytes);
+        buffer_append(&c->out, p->data, p->bytes);
+    } else {
+        end_head(c, -1);
+        if (bodyless) {
+            p->bytes = 0;
+            p->last = true;
+        } else if (p->bytes) {
+            char size[32];
+            if (c->chunked) {
+                snprintf(size, sizeof size, "%zx\r\n", p->bytes);
+                buffer_append_text(&c->out, size);
+            }
+            buffer_append(&c->out, p->data, p->bytes);
+            if (c->chunked)
+                buffer_append_text(&c->out, p->last ? "\r\n0\r\n\r\n" : "\r\n");
+        } else if (p->last && c->chunked) {
+            buffer_append_text(&c->out, "0\r\n\r\n");
+        }
+    }
+    if (c->out.fault)
+        return -1;
+    c->head_pending = false;
+    int fault = hand_over(c, buffer_data(&c->out), c->out.bytes, LWS_WRITE_HTTP);
+    buffer_shrink(&c->out, 0);
+    return fault;
+}
+
+static int write_stream(struct connection *c)
+{
+    struct piece p = {0};
+    c->handler->next(c->user, &p);
+    if (!p.bytes && !p.last && !c->head_pending)
+        return 0;
+    int fault = 0;
+    if (c->head_pending)
+        fault = write_first(c, &p);
+    else if (p.bytes)
+        fault = c->websocket ? write_frame(c, &p)
+                : c->chunked ? write_chunk(c, &p)
+                             : hand_over(c, p.data, p.bytes, LWS_WRITE_HTTP);
+    else if (p.last && c->chunked) {
+        uint8_t end[CONNECTION_FRONT_BYTES + 8] = {0};
+        memcpy(end + CONNECTION_FRONT_BYTES, "0\r\n\r\n", 5);
+        fault = hand_over(c, end + CONNECTION_FRONT_BYTES, 5, LWS_WRITE_HTTP);
+    }
+    if (fault)
+        return -1;
+    c->handler->sent(c->user, p.bytes);
+    if (p.last)
+        c->finished = true;
+    wake(c);
+    return 0;
+}
+
+static int write_whole(struct connection *c)
+{
+    size_t left = c->out.bytes - c->out_sent;
+    size_t bytes = left < CONNECTION_PIECE_BYTES ? left : CONNECTION_PIECE_BYTES;
+    if (hand_over(c, buffer_data(&c->out) + c->out_sent, bytes, LWS_WRITE_HTTP) < 0)
+        return -1;
+    c->out_sent += bytes;
+    c->finished = c->out_sent == c->out.bytes;
+    return 0;
+}
+
+/* The answer is with lws: close, or get ready for the next request. -1: close. */
+static int finish(struct connection **slot)
+{
+    struct connection *c = *slot;
+    struct lws *wsi = c->wsi;
+    if (lws_partial_buffered(wsi)) { /* the callback comes again when it went out */
+        wake(c);
+        return 0;
+    }
+    if (c->websocket) {
+        lws_close_reason(wsi, (enum lws_close_status)c->close_code, (unsigned char *)c->close_reason,
+                         strlen(c->close_reason));
+        return -1;
+    }
+    if (c->until_close)
+        return -1;
+    *slot = NULL;
+    connection_free(c);
+    return lws_http_transaction_completed(wsi) ? -1 : 0;
+}
+
+static int writeable(struct connection **slot)
+{
+    struct connection *c = *slot;
+    if (!c)
+        return 0;
+    c->wakes = false;
+    if (c->aborted)
+        return -1;
+    if (!c->answered)
+        return 0;
+    if (!c->finished && (c->stream ? write_stream(c) : write_whole(c)) < 0)
+        return -1;
+    return c->finished ? finish(slot) : 0;
+}
+
+/* ---- requests ---- */
+
+static void start(struct connection *c)
+{
+    if (!c->answered)
+        c->handler->start(c);
+}
+
+static int http_request(struct server *s, struct lws *wsi, struct connection **slot)
+{
+    *slot = NULL; /* user space is lws's and may hold an earlier request's */
+    struct connection *c = connection_new(s, wsi, false);
+    if (!c)
+        return -1;
+    *slot = c;
+    tune_socket(wsi);
+    struct request *r = c->request;
+    struct problem problem;
+    const char *allow = NULL;
+    bool body = r->content_length > 0;
+    bool takes_body = r->method & (METHOD_PUT | METHOD_POST);
+    if (guard_request(s, r, &problem) != 0) {
+        c->until_close = true;
+        connection_problem(c, &problem, NULL);
+    } else if (route_find(r->method, r->path, &c->match, &problem, &allow) != 0) {
+        char header[96];
+        snprintf(header, sizeof header, "Allow: %s\r\n", allow ? allow : "");
+        c->until_close = body || takes_body; /* lws waits for bodies, we don't */
+        connection_problem(c, &problem, allow ? header : NULL);
+    } else if (takes_body && r->content_length < 0) {
+        problem_set(&problem, PROBLEM_BAD_REQUEST, "Content-Length", "a body needs its Content-Length");
+        c->until_close = true;
+        connection_problem(c, &problem, NULL);
+    } else if (r->content_length > CONNECTION_BODY_MAX_BYTES) {
+        problem_set(&problem, PROBLEM_BODY_TOO_LARGE, NULL, "a body may have 64 KiB");
+        c->until_close = r->content_length > DISCARD_MAX_BYTES;
+        connection_problem(c, &problem, NULL);
+    } else {
+        c->handler = handler_of(c->match.route);
+        /* lws lets the body follow; the clock on it stays */
+        if (body)
+            return 0;
+        lws_set_timeout(wsi, NO_PENDING_TIMEOUT, 0);
+        start(c);
+    }
+    return 0;
+}
+
+static int http_body(struct connection *c, const void *data, size_t bytes)
+{
+    if (!c)
+        return -1;
+    if (!c->answered)
+        buffer_append(&c->body, data, bytes);
+    return c->body.fault ? -1 : 0;
+}
+
+static int websocket_opened(struct server *s, struct lws *wsi, struct connection **slot)
+{
+    *slot = NULL;
+    struct connection *c = connection_new(s, wsi, true);
+    if (!c)
+        return -1;
+    *slot = c;
+    tune_socket(wsi);
+    struct problem problem;
+    const char *allow;
+    const struct lws_protocols *protocol = lws_get_protocol(wsi);
+    c->binary = protocol && strcmp(protocol->name, "sandlog.text.v1") == 0;
+    if (guard_request(s, c->request, &problem) != 0 ||
+        route_find(c->request->method, c->request->path, &c->match, &problem, &allow) != 0) {
+        connection_problem(c, &problem, NULL);
+        return 0;
+    }
+    if (!route_entry(c->match.route)->stream) {
+        problem_set(&problem, PROBLEM_NOT_FOUND, NULL, "no WebSocket is served at this path");
+        connection_problem(c, &problem, NULL);
+        return 0;
+    }
+    c->handler = handler_of(c->match.route);
+    start(c);
+    return 0;
+}
+
+/* Before the upgrade: > 0 when it was refused with an answer of ours, < 0 to hang up. */
+static int confirm_upgrade(struct server *s, struct lws *wsi, const char *upgrade)
+{
+    struct problem problem;
+    struct request *r = NULL;
+    if (!upgrade || strcasecmp(upgrade, "websocket") != 0 || request_read(wsi, true, &r) < 0)
+        return -1;
+    int refused = guard_upgrade(s, wsi, r, &problem);
+    request_free(r);
+    if (!refused)
+        return 0;
+    struct buffer out;
+    buffer_init(&out, CONNECTION_FRONT_BYTES, 8 << 10);
+    struct buffer body;
+    buffer_init(&body, 0, 4 << 10);
+    problem_render(&problem, &body);
+    char head[256];
+    unsigned status = problem_status(problem.code);
+    snprintf(head, sizeof head,
+             "HTTP/1.1 %u %s\r\nContent-Type: application/problem+json\r\nCache-Control: no-store\r\n"
+             "Connection: close\r\nContent-Length: %zu\r\n\r\n",
+             status, reason_of(status), body.bytes);
+    buffer_append_text(&out, head);
+    buffer_append_slice(&out, buffer_slice(&body));
+    if (!out.fault && !body.fault)
+        lws_write(wsi, buffer_data(&out), out.bytes, LWS_WRITE_HTTP_HEADERS);
+    buffer_fini(&body);
+    buffer_fini(&out);
+    sl_count(&s->counts.requests[status / 100 % 6], 1);
+    return -1;
+}
+
+int connection_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t bytes)
+{
+    struct connection **slot = user;
+    struct server *s = lws_context_user(lws_get_context(wsi));
+    switch (reason) {
+    case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
+        return confirm_upgrade(s, wsi, in);
+    case LWS_CALLBACK_HTTP:
+        return http_request(s, wsi, slot);
+    case LWS_CALLBACK_HTTP_BODY:
+        return http_body(*slot, in, bytes);
+    case LWS_CALLBACK_HTTP_BODY_COMPLETION:
+        if (*slot)
+            start(*slot);
+        return 0;
+    case LWS_CALLBACK_ESTABLISHED:
+        return websocket_opened(s, wsi, slot);
+    case LWS_CALLBACK_HTTP_WRITEABLE:
+    case LWS_CALLBACK_SERVER_WRITEABLE:
+        return slot ? writeable(slot) : 0;
+    case LWS_CALLBACK_CLOSED_HTTP:
+    case LWS_CALLBACK_CLOSED:
+        if (slot && *slot) {
+            struct connection *c = *slot;
+            *slot = NULL;
+            connection_free(c);
+        }
+        return 0;
+    default:
+        return 0;
+    }
+}
+
+/* ---- all of them ---- */
+
+void connections_tick(struct server *s, int64_t now_ns)
+{
+    struct connection *c, *next;
+    for (c = LIST_FIRST(&s->connections); c; c = next) {
+        next = LIST_NEXT(c, all);
+        if (c->handler && c->handler->tick && c->user)
+            c->handler->tick(c->user, now_ns);
+    }
+}
+
+void connections_stop(struct server *s)
+{
+    struct connection *c, *next;
+    for (c = LIST_FIRST(&s->connections); c; c = next) {
+        next = LIST_NEXT(c, all);
+        c->until_close = true;
+        if (c->handler && c->handler->stop && c->user)
+            c->handler->stop(c->user);
+    }
+}

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "handlers.h"
+
+const struct handler *handler_of(enum route route)
+{
+    switch (route) {
+    case ROUTE_LOGS:
+        return &logs_handler;
+    case ROUTE_SANDBOX:
+    case ROUTE_SANDBOXES:
+        return &sandboxes_handler;
+    default:
+        return &operations_handler;
+    }
+}

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "options.h"
+#include "server.h"
+#include "wire/diagnostics.h"
+#include <stdio.h>
+#include <string.h>
+
+static enum sl_level level(void)
+{
+    switch (*options.log_level) {
+    case 'e':
+        return SL_ERROR;
+    case 'w':
+        return SL_WARNING;
+    case 'd':
+        return SL_DEBUG;
+    default:
+        return SL_INFORM;
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static struct server server;
+    sl_options_read(&options_program, argc, argv, false, NULL);
+    sl_log_init("gateway", level());
+    sl_raise_open_files();
+    int signals = sl_signals_open();
+    if (signals < 0) {
+        fprintf(stderr, "sandlog-gateway: cannot take signals: %s\n", strerror(-signals));
+        return 1;
+    }
+    if (server_open(&server, signals) != 0)
+        return 1;
+    server_run(&server);
+    server_close(&server);
+    sl_log(SL_INFORM, "stopped", "%s", "");
+    return 0;
+}

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The options of sandlog-gateway: one table, read once by main(). Values live as long as the process.
+ */
+#pragma once
+#include "wire/options.h"
+
+struct options {
+    const char *listen; /* HOST:PORT */
+    struct sl_option_list brokers;
+    const char *secret_file; /* NULL: none */
+    bool insecure_no_auth;
+    int64_t memory_bytes;      /* of recent blocks kept for followers, all sandboxes together */
+    int64_t broker_grace_ns;   /* how long a request waits for a broker that is away */
+    int64_t shutdown_grace_ns; /* how long readers have to take what is theirs after SIGTERM */
+    const char *log_level;
+};
+
+extern struct options options;
+extern const struct sl_program options_program;

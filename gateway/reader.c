@@ -1,0 +1,568 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reader.h"
+#include "connection.h"
+#include "reader_inner.h"
+#include "server.h"
+#include "wire/timestamp.h"
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+static void advance(struct reader *r);
+
+/* ---- states ---- */
+
+static void finish(struct reader *r, enum render_end_reason reason)
+{
+    r->end = reason;
+    r->state = READER_ENDED;
+    feed_leave(&r->follower);
+    reader_drop_pages(r);
+}
+
+static void fail(struct reader *r, int fault)
+{
+    r->fault = fault;
+    r->state = READER_FAILED;
+    feed_leave(&r->follower);
+    reader_drop_pages(r);
+}
+
+static size_t pending(const struct reader *r)
+{
+    return r->out.bytes - r->out_at;
+}
+
+/* ---- lines ---- */
+
+static void give_gap(struct reader *r, const struct sl_record *record, const struct sl_block_header *header)
+{
+    size_t before = r->out.bytes;
+    struct render_gap gap = {
+        .has_from = r->at.seq > 1,
+        .from_seq = r->at.seq - 1,
+        .has_to = record->first_seq <= r->place.last_seq,
+        .to_seq = record->first_seq,
+        .lines = record->first_seq > r->at.seq ? record->first_seq - r->at.seq : header->gap_lines,
+        .reason = header->gap_reason,
+        .mid_line = r->mid_line,
+    };
+    render_gap(&r->render, &r->out, &gap);
+    r->mid_line = r->mid_line && r->out.bytes == before;
+}
+
+/*
+ * One block, from the line that is wanted next. Returns true when it is done with, false when there is no
+ * room for more of it now, or the reader has ended.
+ */
+static bool take_lines(struct reader *r, const struct sl_record *record, const struct sl_block_header *header,
+                       struct lines_walk *w)
+{
+    struct sl_line line;
+    const struct query *q = r->query;
+    bool all = filter_block(r->filter, record, header) == FILTER_ALL;
+    while (lines_next(w, &line)) {
+        struct sl_slice container = sl_block_container(header, line.container);
+        if (w->seq < r->at.seq) {
+            partials_step(&r->partials, &line, container); /* seen before or not: it ends up the same */
+            continue;
+        }
+        if (r->has_before && w->seq >= r->before_seq) {
+            finish(r, RENDER_COMPLETE);
+            return false;
+        }
+        if (filter_past(r->filter, w->query_ns)) {
+            finish(r, RENDER_UNTIL);
+            return false;
+        }
+        bool continues = partials_step(&r->partials, &line, container);
+        if (all || filter_line(r->filter, w->query_ns, line.stream, container, line.text)) {
+            struct render_line view = {.seq = w->seq,
+                                       .time_ns = line.time_ns,
+                                       .text = line.text,
+                                       .container = container,
+                                       .stream = line.stream,
+                                       .partial = line.partial,
+                                       .continues = continues};
+            if (q->has_limit_bytes && r->given_bytes + render_text_bytes(&view) > q->limit_bytes) {
+                finish(r, RENDER_LIMIT);
+                return false;
+            }
+            if (q->has_limit && r->given_lines >= q->limit) { /* limit=0 */
+                finish(r, RENDER_LIMIT);
+                return false;
+            }
+            render_line(&r->render, &r->out, &view);
+            r->since_passed = true;
+            r->mid_line = line.partial;
+            r->given_lines++;
+            r->given_bytes += render_text_bytes(&view);
+        }
+        r->at = (struct position){.seq = w->seq + 1};
+        if (q->has_limit && r->given_lines >= q->limit) {
+            finish(r, RENDER_LIMIT);
+            return false;
+        }
+        if (pending(r) >= READER_FILL_BYTES)
+            return false;
+    }
+    return true;
+}
+
+/* A record in memory, decompressed before (`l`) or not. */
+static bool take_record(struct reader *r, const struct sl_record *record, struct sl_slice block,
+                        const struct sl_block_header *header, const struct lines *l)
+{
+    /* one thread, and nothing keeps it: shared by all readers */
+    static uint8_t scratch[SL_BLOCK_RAW_MAX_BYTES];
+    if (!position_wants(r->at, record, header))
+        return true;
+    if (r->has_before && record->first_seq >= r->before_seq) {
+        finish(r, RENDER_COMPLETE);
+        return false;
+    }
+    if (header->lines == 0) {
+        if (header->flags & SL_BLOCK_GAP)
+            give_gap(r, record, header);
+        r->at = position_behind(r->at, record, header);
+        return pending(r) < READER_FILL_BYTES;
+    }
+    struct lines_walk w;
+    if (filter_block(r->filter, record, header) == FILTER_NONE &&
+        !filter_past(r->filter, sl_query_ceiling(record, header))) {
+        r->partials.count = 0; /* what was open may have ended in there */
+        r->at = position_behind(r->at, record, header);
+        return true;
+    }
+    if (l) {
+        lines_walk_again(&w, l);
+    } else if (lines_walk(&w, record, block, header, scratch, sizeof scratch) < 0) {
+        fail(r, -EBADMSG);
+        return false;
+    }
+    bool done = take_lines(r, record, header, &w);
+    if (r->out.fault)
+        fail(r, r->out.fault);
+    return done && r->state == READER_READS;
+}
+
+/* ---- pages ---- */
+
+void reader_drop_pages(struct reader *r)
+{
+    upstream_cancel(r->call);
+    r->call = NULL;
+    for (int i = 0; i < 2; i++) {
+        free(r->page[i]);
+        r->page[i] = NULL;
+    }
+}
+
+static void ask_page(struct reader *r, uint64_t seq);
+
+/* Takes from the held page what there is room for. */
+static void take_page(struct reader *r)
+{
+    struct page *p = r->page[0];
+    while (p->at < p->bytes) {
+        struct sl_record record;
+        struct sl_block_header header;
+        struct sl_slice block;
+        struct sl_slice rest = sl_slice(p->records + p->at, p->bytes - p->at);
+        if (sl_record_check(rest, &record, &block, &header) != SL_RECORD_OK) {
+            fail(r, -EBADMSG);
+            return;
+        }
+        if (!take_record(r, &record, block, &header, NULL))
+            return;
+        p->at += SL_RECORD_PREFIX_BYTES + block.bytes;
+    }
+    r->caught_up = !p->more;
+    free(p);
+    r->page[0] = r->page[1];
+    r->page[1] = NULL;
+}
+
+/* The number behind everything in these records, by their prefixes alone. */
+static uint64_t behind(struct sl_slice records, uint64_t from)
+{
+    struct sl_record record;
+    struct sl_block_header header;
+    struct sl_slice block;
+    uint64_t seq = from;
+    while (records.bytes && sl_record_check(records, &record, &block, &header) == SL_RECORD_OK) {
+        if (record.first_seq + header.lines > seq)
+            seq = record.first_seq + header.lines;
+        size_t took = SL_RECORD_PREFIX_BYTES + block.bytes;
+        records = sl_slice(records.data + took, records.bytes - took);
+    }
+    return seq;
+}
+
+static struct page *page_new(const struct sl_read_part *part)
+{
+    struct page *p = malloc(sizeof *p + part->records.bytes);
+    if (!p)
+        return NULL;
+    p->at = 0;
+    p->bytes = part->records.bytes;
+    p->more = part->more;
+    memcpy(p->records, part->records.data, p->bytes);
+    return p;
+}
+
+/* What the broker said about the sandbox, in any answer; false: the reader has ended. */
+bool reader_take_place(struct reader *r, const struct upstream_page *page)
+{
+    bool first = r->state == READER_FINDS;
+    if (!first && page->epoch != r->epoch) {
+        fail(r, -ESTALE);
+        return false;
+    }
+    if (!page->part.found || (!first && page->part.place.birth != r->place.birth)) {
+        if (first)
+            r->state = READER_UNKNOWN;
+        else
+            finish(r, RENDER_DELETED);
+        return false;
+    }
+    r->epoch = page->epoch;
+    r->place = page->part.place;
+    if (first)
+        render_begin(&r->render, &r->style, r->sandbox, r->epoch, r->place.birth);
+    r->state = READER_READS;
+    return true;
+}
+
+void reader_retry_later(struct reader *r, int fault)
+{
+    int64_t now_ns = sl_monotonic_ns();
+    if (r->away_ns == 0)
+        r->away_ns = now_ns;
+    bool starts = r->state == READER_FINDS;
+    int64_t patience_ns = starts ? r->grace_ns : READER_PATIENCE_NS;
+    if (fault == -EACCES || fault == -EPROTO ||
+        ((starts || !r->query->follow) && now_ns - r->away_ns >= patience_ns))
+        fail(r, fault);
+    else
+        r->retry = true; /* by the next tick, or when the broker is back */
+}
+
+static void paged(void *arg, int fault, const struct upstream_page *page)
+{
+    struct reader *r = arg;
+    r->call = NULL;
+    if (fault) {
+        reader_retry_later(r, fault);
+    } else {
+        r->away_ns = 0;
+        if (reader_take_place(r, page)) {
+            struct page *p = page_new(&page->part);
+            sl_count(&r->server->counts.page_bytes, page->part.records.bytes);
+            if (!p) {
+                fail(r, -ENOMEM);
+            } else {
+                r->page[r->page[0] ? 1 : 0] = p;
+                if (p->more && !r->page[1])
+                    ask_page(r, behind(page->part.records, r->at.seq));
+            }
+        }
+    }
+    advance(r);
+    r->changed(r->arg);
+}
+
+static void ask_page(struct reader *r, uint64_t seq)
+{
+    assert(!r->call);
+    struct upstream_read read = {.entry = {.sandbox = r->sandbox, .how = SL_READ_FROM, .value = seq},
+                                 .max_bytes = SL_PAGE_MAX_BYTES,
+                                 .timeout_ms = READER_TIMEOUT_MS};
+    r->call = upstream_read(r->server->upstream, &read, paged, r);
+    sl_count(&r->server->counts.pages, 1);
+    if (!r->call)
+        fail(r, -ENOMEM);
+}
+
+/* ---- the loop ---- */
+
+static bool plain(const struct reader *r)
+{
+    const struct query *q = r->query;
+    return !q->has_limit && !q->has_limit_bytes && !r->has_before && !q->has_until &&
+           q->streams == QUERY_BOTH && !q->has_container && !q->grep.bytes && !q->regex.bytes &&
+           (!q->has_since || r->since_passed);
+}
+
+/* All that is stored has been taken. */
+static void caught_up(struct reader *r)
+{
+    const struct query *q = r->query;
+    if (!q->follow || (r->has_before && r->at.seq >= r->before_seq)) {
+        finish(r, RENDER_COMPLETE);
+    } else if (q->has_limit && r->given_lines >= q->limit) {
+        finish(r, RENDER_LIMIT);
+    } else if (r->place.state == SL_STOPPED && r->at.seq > r->place.last_seq) {
+        finish(r, RENDER_STOPPED);
+    } else {
+        r->follower.at = r->at;
+        if (feed_join(r->server->feeds, r->sandbox, r->epoch, &r->place, &r->follower) < 0)
+            fail(r, -ENOMEM);
+    }
+}
+
+/* The feed ended, and everything of it was taken. */
+static void feed_over(struct reader *r)
+{
+    enum feed_end end = feed_ended(r->follower.feed);
+    r->place = *feed_place(r->follower.feed);
+    if (end == FEED_FOREIGN)
+        fail(r, -ESTALE);
+    else
+        finish(r, end == FEED_DELETED ? RENDER_DELETED : RENDER_STOPPED);
+}
+
+/* A private follower takes blocks; one that may share does so as soon as it stands at the end. */
+static void take_feed(struct reader *r)
+{
+    struct lines *l;
+    int answer;
+    r->place = *feed_place(r->follower.feed);
+    while ((answer = feed_next(&r->follower, &l)) == 0) {
+        lines_ref(l);
+        bool done = take_record(r, &l->record, l->block, &l->header, l);
+        lines_unref(l);
+        if (r->state != READER_READS)
+            return;
+        r->follower.at = r->at;
+        if (!done)
+            return;
+    }
+    if (answer == FEED_PASSED) {
+        feed_leave(&r->follower);
+        sl_count(&r->server->counts.fell_behind, 1);
+        r->caught_up = false;
+    } else if (feed_ended(r->follower.feed)) {
+        feed_over(r);
+    } else if (plain(r)) {
+        feed_share(&r->follower, &r->style, &r->partials);
+    }
+}
+
+static void advance(struct reader *r)
+{
+    while (r->state == READER_READS && pending(r) < READER_FILL_BYTES) {
+        if (r->follower.class)
+            return;
+        if (r->follower.feed) {
+            take_feed(r);
+            if (r->state == READER_READS && r->follower.feed)
+                return; /* full, or waiting for news, or sharing */
+        } else if (r->page[0]) {
+            take_page(r);
+        } else if (r->call || r->retry) {
+            return;
+        } else if (r->caught_up) {
+            caught_up(r);
+        } else {
+            ask_page(r, r->at.seq);
+        }
+    }
+}
+
+static void news(void *arg)
+{
+    struct reader *r = arg;
+    if (!r->follower.class)
+        advance(r);
+    r->changed(r->arg);
+}
+
+/* ---- outside ---- */
+
+void reader_begin_at(struct reader *r, struct position at, const struct sl_read_part *part)
+{
+    r->at = at;
+    r->begun = true;
+    if (part) {
+        struct page *p = page_new(part);
+        if (!p) {
+            fail(r, -ENOMEM);
+            return;
+        }
+        r->page[0] = p;
+        if (p->more)
+            ask_page(r, behind(part->records, at.seq));
+    }
+    advance(r);
+}
+
+int reader_new(const struct reader_options *o, struct reader **ret)
+{
+    struct reader *r = calloc(1, sizeof *r);
+    if (!r)
+        return -ENOMEM;
+    r->server = o->server;
+    r->sandbox = o->sandbox;
+    r->query = o->query;
+    r->filter = o->filter;
+    r->style = o->style;
+    r->has_after = o->has_after;
+    r->after_seq = o->after_seq;
+    r->has_before = o->has_before;
+    r->before_seq = o->before_seq;
+    r->grace_ns = o->grace_ns;
+    r->changed = o->changed;
+    r->arg = o->arg;
+    r->follower.news = news;
+    r->follower.arg = r;
+    buffer_init(&r->out, CONNECTION_FRONT_BYTES, 64 << 20);
+    reader_seek(r);
+    *ret = r;
+    return 0;
+}
+
+void reader_free(struct reader *r)
+{
+    if (!r)
+        return;
+    feed_leave(&r->follower);
+    reader_drop_pages(r);
+    buffer_fini(&r->out);
+    free(r);
+}
+
+enum reader_state reader_state(const struct reader *r)
+{
+    return r->state;
+}
+
+int reader_fault(const struct reader *r)
+{
+    return r->fault;
+}
+
+const struct sl_place *reader_place(const struct reader *r)
+{
+    return &r->place;
+}
+
+uint64_t reader_epoch(const struct reader *r)
+{
+    return r->epoch;
+}
+
+enum render_end_reason reader_end(const struct reader *r)
+{
+    return r->end;
+}
+
+bool reader_exhausted(const struct reader *r)
+{
+    return r->state == READER_ENDED && pending(r) == 0;
+}
+
+uint64_t reader_last_given(const struct reader *r)
+{
+    if (pending(r)) /* somewhere in the middle: the last line that is surely whole */
+        return r->out_seq;
+    return r->follower.class ? feed_last_given(&r->follower) : r->at.seq ? r->at.seq - 1 : 0;
+}
+
+bool reader_follows(const struct reader *r)
+{
+    return r->query->follow;
+}
+
+void reader_piece(struct reader *r, size_t max_bytes, uint8_t **ret, size_t *ret_bytes)
+{
+    *ret_bytes = 0;
+    if (pending(r) == 0) {
+        buffer_cut(&r->out, 0);
+        r->out_at = 0;
+        r->out_seq = r->at.seq ? r->at.seq - 1 : 0;
+        advance(r);
+    }
+    if (pending(r)) {
+        if (!buffer_room(&r->out, CONNECTION_BACK_BYTES)) {
+            fail(r, -ENOMEM);
+            return;
+        }
+        *ret = buffer_data(&r->out) + r->out_at;
+        *ret_bytes = max_bytes && pending(r) > max_bytes ? max_bytes : pending(r);
+        return;
+    }
+    if (!r->follower.class)
+        return;
+    int answer = feed_piece(&r->follower, max_bytes, ret, ret_bytes);
+    if (answer == FEED_PASSED) {
+        r->at = r->follower.at;
+        sl_count(&r->server->counts.fell_behind, 1);
+        take_feed(r);
+        advance(r);
+        if (pending(r))
+            reader_piece(r, max_bytes, ret, ret_bytes);
+    } else if (answer == FEED_NOTHING && feed_ended(r->follower.feed)) {
+        r->at.seq = feed_last_given(&r->follower) + 1;
+        feed_over(r);
+    }
+}
+
+void reader_took(struct reader *r, size_t bytes)
+{
+    if (pending(r)) {
+        r->out_at += bytes;
+        assert(r->out_at <= r->out.bytes);
+        if (pending(r) == 0 && r->out.capacity > 2 * READER_FILL_BYTES)
+            buffer_shrink(&r->out, 2 * READER_FILL_BYTES);
+    } else if (bytes) {
+        feed_took(&r->follower, bytes);
+    }
+}
+
+bool reader_tick(struct reader *r, int64_t now_ns)
+{
+    enum reader_state before = r->state;
+    (void)now_ns;
+    if (r->retry && !r->call && (r->state == READER_READS || r->state == READER_FINDS)) {
+        r->retry = false;
+        if (r->state == READER_FINDS || !r->begun)
+            reader_seek(r);
+        else if (!r->page[0])
+            advance(r);
+    }
+    if (r->state == READER_READS && r->follower.feed && r->query->has_until &&
+        feeds_broker_now_ns(r->server->feeds) > r->query->until_ns + READER_UNTIL_SLACK_NS)
+        finish(r, RENDER_UNTIL);
+    return r->state != before;
+}
+
+void reader_stop(struct reader *r, enum render_end_reason reason)
+{
+    uint8_t *data;
+    size_t bytes;
+    if (r->state != READER_READS)
+        return;
+    /* A line may have been given in part: the rest of its chunk is still owed. */
+    if (r->follower.class && feed_piece(&r->follower, 0, &data, &bytes) == 0) {
+        if (pending(r) == 0) {
+            buffer_cut(&r->out, 0);
+            r->out_at = 0;
+        }
+        buffer_append(&r->out, data, bytes);
+        feed_took(&r->follower, bytes);
+    }
+    if (r->follower.class)
+        r->at.seq = feed_last_given(&r->follower) + 1;
+    finish(r, reason);
+}
+
+bool reader_ends_with(const struct reader *r, size_t bytes)
+{
+    return r->state == READER_ENDED && pending(r) == bytes;
+}
+
+bool reader_at_line(const struct reader *r)
+{
+    return pending(r) == 0 && (!r->follower.class || feed_at_line(&r->follower));
+}

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What the files of the reader share: reader.c (the loop), seek.c (where it begins). Nobody else's business.
+ */
+#pragma once
+#include "reader.h"
+
+#define READER_PATIENCE_NS    (INT64_C(30) * 1000000000) /* a download waits so long for a broker */
+#define READER_UNTIL_SLACK_NS (INT64_C(10) * 1000000000) /* API.md: `until` with follow, by the clock */
+enum { READER_TIMEOUT_MS = 10000, READER_WAIT_MAX_MS = 30000 };
+
+struct page {
+    size_t at;
+    size_t bytes;
+    bool more;
+    uint8_t records[];
+};
+
+struct reader {
+    struct server *server;
+    struct sl_slice sandbox;
+    const struct query *query;
+    struct filter *filter;
+    struct render_style style;
+    struct render render;
+    struct partials partials;
+    bool has_after, has_before;
+    uint64_t after_seq, before_seq;
+    int64_t grace_ns;
+    void (*changed)(void *arg);
+    void *arg;
+
+    enum reader_state state;
+    int fault;
+    enum render_end_reason end;
+    uint64_t epoch;
+    struct sl_place place;
+    struct position at;
+    uint64_t given_lines, given_bytes;
+    bool since_passed; /* a line at or after `since` was seen: all later ones are */
+    bool mid_line;     /* text: the last line given was partial */
+    bool caught_up;    /* the last page was the last one */
+    bool begun;        /* reader_begin_at() was called: `at` counts */
+    bool retry;
+    int64_t away_ns; /* since when the broker has not answered */
+
+    struct upstream_call *call;
+    struct page *page[2]; /* [0] is being taken, [1] waits */
+    struct buffer out;
+    size_t out_at;
+    uint64_t out_seq; /* the last line before what is in `out` */
+    struct follower follower;
+
+    /* seek.c */
+    uint64_t bound;  /* a filtered tail: lines below it are still to be looked at */
+    uint64_t wanted; /* matches still wanted */
+    bool bounded;
+    bool waited;           /* the question that is out waits for the sandbox to appear */
+    int64_t wait_until_ns; /* monotonic */
+};
+
+/* Finds where to begin and calls reader_begin_at(), or ends or fails the reader. */
+void reader_seek(struct reader *r);
+void reader_begin_at(struct reader *r, struct position at, const struct sl_read_part *part);
+bool reader_take_place(struct reader *r, const struct upstream_page *page);
+void reader_retry_later(struct reader *r, int fault);
+void reader_drop_pages(struct reader *r);

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "route.h"
+#include "wire/sandbox_id.h"
+#include <assert.h>
+
+static const struct route_entry table[ROUTES] = {
+    [ROUTE_LOGS] = {"/v1/sandboxes/{id}/logs", METHOD_GET | METHOD_HEAD, true},
+    [ROUTE_SANDBOX] = {"/v1/sandboxes/{id}", METHOD_GET | METHOD_HEAD | METHOD_PUT | METHOD_DELETE, false},
+    [ROUTE_SANDBOXES] = {"/v1/sandboxes", METHOD_GET | METHOD_HEAD, false},
+    [ROUTE_HEALTHZ] = {"/healthz", METHOD_GET | METHOD_HEAD, false},
+    [ROUTE_READYZ] = {"/readyz", METHOD_GET | METHOD_HEAD, false},
+    [ROUTE_METRICS] = {"/metrics", METHOD_GET | METHOD_HEAD, false},
+    [ROUTE_STATUS] = {"/status", METHOD_GET | METHOD_HEAD, false},
+};
+
+const struct route_entry *route_entry(enum route route)
+{
+    assert(route < ROUTES);
+    return &table[route];
+}
+
+/* Matches `path` with a pattern whose {id} takes one component; true also with a bad id. */
+static bool matches(const char *pattern, struct sl_slice path, struct sl_slice *ret_id)
+{
+    const uint8_t *at = path.data, *end = path.data + path.bytes;
+    struct sl_slice id = {0};
+    for (const char *p = pattern; *p;) {
+        if (*p == '{') {
+            const uint8_t *from = at;
+            while (at < end && *at != '/')
+                at++;
+            id = sl_slice(from, (size_t)(at - from));
+            p = strchr(p, '}') + 1;
+        } else if (at < end && *at == (uint8_t)*p) {
+            at++;
+            p++;
+        } else {
+            return false;
+        }
+    }
+    *ret_id = id;
+    return at == end;
+}
+
+static const char *allow_of(unsigned methods)
+{
+    bool put = methods & METHOD_PUT, post = methods & METHOD_POST, get = methods & METHOD_GET;
+    bool erase = methods & METHOD_DELETE;
+    if (get && put)
+        return "GET, HEAD, PUT, DELETE, OPTIONS";
+    if (get && erase)
+        return "GET, HEAD, DELETE, OPTIONS";
+    return post ? "POST, OPTIONS" : erase ? "DELETE, OPTIONS" : "GET, HEAD, OPTIONS";
+}
+
+int route_find(unsigned method, struct sl_slice path, struct route_match *ret, struct problem *ret_problem,
+               const char **ret_allow)
+{
+    static const char below[] = "/v1/sandboxes/";
+    *ret_allow = NULL;
+    for (unsigned i = 0; i < ROUTES; i++) {
+        struct sl_slice id;
+        if (!matches(table[i].path, path, &id))
+            continue;
+        if (strchr(table[i].path, '{') && !sl_sandbox_id_valid(id))
+            break;
+        if (!(table[i].methods & method)) {
+            *ret_allow = allow_of(table[i].methods);
+            problem_set(ret_problem, PROBLEM_METHOD_NOT_ALLOWED, NULL, "%s takes %s", table[i].path,
+                        *ret_allow);
+            return ROUTE_PROBLEM;
+        }
+        ret->route = (enum route)i;
+        ret->id = id;
+        return 0;
+    }
+    /* Whatever else stands there, also with a decoded %2F in it, was meant as an id. */
+    if (path.bytes >= sizeof below - 1 && memcmp(path.data, below, sizeof below - 1) == 0) {
+        problem_set(ret_problem, PROBLEM_INVALID_PARAMETER, "id",
+                    "a sandbox id is 1 to 128 of A-Z a-z 0-9 . _ : - and not . or ..");
+        return ROUTE_PROBLEM;
+    }
+    problem_set(ret_problem, PROBLEM_NOT_FOUND, NULL, "there is nothing at this path");
+    return ROUTE_PROBLEM;
+}

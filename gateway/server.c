@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server.h"
+#include "feed.h"
+#include "guard.h"
+#include "options.h"
+#include "wire/diagnostics.h"
+#include "wire/timestamp.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+enum {
+    TICK_MS = 100,
+    HEADER_BYTES = 32 << 10, /* what lws keeps of a request's head; guard.h refuses earlier, and in words */
+    SLOW_REQUEST_S = 10,
+    KEEP_ALIVE_IDLE_S = 60,
+    PING_S = 15,
+    HANGUP_S = 30,
+};
+
+/* ---- the loop's own descriptors, adopted as files ---- */
+
+static void tick(struct server *s)
+{
+    int64_t now_ns = sl_monotonic_ns();
+    upstream_run(s->upstream);
+    feeds_turn(s->feeds);
+    if (now_ns - s->second_ns < SL_NS_PER_S)
+        return;
+    s->second_ns = now_ns;
+    connections_tick(s, now_ns);
+}
+
+static void begin_stop(struct server *s)
+{
+    if (s->stop_ns)
+        return;
+    sl_notify("STOPPING=1");
+    sl_log(SL_INFORM, "stopping", "connections=%zu followers=%zu", s->connection_count, s->follower_count);
+    s->stop_ns = sl_monotonic_ns() + options.shutdown_grace_ns;
+    connections_stop(s);
+}
+
+static void take_signals(struct server *s)
+{
+    int signal;
+    while ((signal = sl_signals_next(s->signal_fd)) != 0)
+        if (signal == SIGTERM || signal == SIGINT)
+            begin_stop(s);
+}
+
+static int readable(struct server *s, int fd)
+{
+    uint64_t expirations;
+    if (fd == s->signal_fd) {
+        take_signals(s);
+        return 0;
+    }
+    if (read(fd, &expirations, sizeof expirations) < 0 && errno != EAGAIN)
+        return -1;
+    if (fd == s->tick_fd)
+        tick(s);
+    else
+        feeds_turn(s->feeds);
+    return 0;
+}
+
+static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t bytes)
+{
+    struct server *s;
+    switch (reason) {
+    case LWS_CALLBACK_EVENT_WAIT_CANCELLED:
+        s = lws_context_user(lws_get_context(wsi));
+        /* it comes once per protocol */
+        if (s->upstream && s->feeds &&
+            lws_get_protocol(wsi) == lws_vhost_name_to_protocol(s->vhost, "sandlog")) {
+            upstream_run(s->upstream);
+            feeds_turn(s->feeds);
+        }
+        return 0;
+    case LWS_CALLBACK_RAW_RX_FILE:
+        return readable(lws_context_user(lws_get_context(wsi)), lws_get_socket_fd(wsi));
+    default:
+        return connection_callback(wsi, reason, user, in, bytes);
+    }
+}
+
+/* The first is HTTP's and a WebSocket's that names none; one write of 64 KiB is one send. */
+static const struct lws_protocols protocols[] = {
+    {"sandlog", callback, sizeof(struct connection *), 4096, 0, NULL, CONNECTION_PIECE_BYTES},
+    {"sandlog.ndjson.v1", callback, sizeof(struct connection *), 4096, 0, NULL, CONNECTION_PIECE_BYTES},
+    {"sandlog.text.v1", callback, sizeof(struct connection *), 4096, 0, NULL, CONNECTION_PIECE_BYTES},
+    {NULL, NULL, 0, 0, 0, NULL, 0},
+};
+
+static bool adopt(struct server *s, int fd)
+{
+    lws_sock_file_fd_type d = {.filefd = fd};
+    return lws_adopt_descriptor_vhost(s->vhost, LWS_ADOPT_RAW_FILE_DESC, d, "sandlog", NULL) != NULL;
+}
+
+static int timer(int64_t every_ms)
+{
+    int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    struct itimerspec when = {.it_interval.tv_nsec = every_ms * 1000000,
+                              .it_value.tv_nsec = every_ms * 1000000};
+    if (fd >= 0 && every_ms)
+        timerfd_settime(fd, 0, &when, NULL);
+    return fd;
+}
+
+/* ---- start ---- */
+
+static void wake(void *arg)
+{
+    struct server *s = arg;
+    lws_cancel_service(s->lws); /* the one call of lws that other threads may make */
+}
+
+static void broker_changed(void *arg, bool connected)
+{
+    struct server *s = arg;
+    const char *missing = upstream_missing(s->upstream);
+    char value[200];
+    if (connected)
+        sl_log(SL_INFORM, "broker.connected", "%s", "");
+    else
+        sl_log(SL_WARNING, "broker.away", "why=%s",
+               sl_log_value(sl_slice_of(missing ? missing : ""), value, sizeof value));
+}
+
+static int refuse(const char *format, const char *a, const char *b)
+{
+    fprintf(stderr, "sandlog-gateway: ");
+    fprintf(stderr, format, a, b);
+    fprintf(stderr, "\n");
+    return SERVER_REFUSED;
+}
+
+struct listener {
+    char host[256];
+    int port;
+    int family;
+    bool loopback;
+};
+
+/* Resolves --listen, and tries the address, because lws does not say why it could not listen. */
+static int probe(struct listener *l)
+{
+    const char *colon = strrchr(options.listen, ':');
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *found = NULL;
+    struct sl_slice host = sl_slice(options.listen, (size_t)(colon - options.listen));
+    if (host.bytes > 1 && host.data[0] == '[')
+        host = sl_slice(host.data + 1, host.bytes - 2);
+    if (host.bytes >= sizeof l->host)
+        return refuse("cannot listen on %s%s", options.listen, ": the name is too long");
+    memcpy(l->host, host.data, host.bytes);
+    l->host[host.bytes] = 0;
+    int answer = getaddrinfo(l->host[0] ? l->host : NULL, colon + 1, &hints, &found);
+    if (answer != 0)
+        return refuse("cannot listen on %s: %s", options.listen, gai_strerror(answer));
+    l->family = found->ai_family;
+    char numeric[256] = "";
+    getnameinfo(found->ai_addr, found->ai_addrlen, numeric, sizeof numeric, NULL, 0, NI_NUMERICHOST);
+    l->loopback = guard_loopback_name(sl_slice_of(l->host[0] ? numeric : "")) || strcmp(numeric, "::1") == 0;
+    snprintf(l->host, sizeof l->host, "%s", numeric);
+    int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+    struct sockaddr_storage bound;
+    socklen_t bytes = sizeof bound;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    int fault = bind(fd, found->ai_addr, found->ai_addrlen) < 0 || listen(fd, 1) < 0 ? errno : 0;
+    if (!fault && getsockname(fd, (struct sockaddr *)&bound, &bytes) == 0)
+        l->port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
+                                                    : ((struct sockaddr_in *)&bound)->sin_port);
+    close(fd);
+    freeaddrinfo(found);
+    return fault ? refuse("cannot listen on %s: %s", options.listen, strerror(fault)) : 0;
+}
+
+static int open_lws(struct server *s, const struct listener *l)
+{
+    static const lws_retry_bo_t alive = {.secs_since_valid_ping = PING_S,
+                                         .secs_since_valid_hangup = HANGUP_S};
+    struct lws_context_creation_info info = {
+        .port = l->port,
+        .iface = l->host,
+        .protocols = protocols,
+        .options =
+            LWS_SERVER_OPTION_EXPLICIT_VHOSTS | (l->family == AF_INET6 ? 0 : LWS_SERVER_OPTION_DISABLE_IPV6),
+        .gid = -1,
+        .uid = -1,
+        .user = s,
+        .max_http_header_data = HEADER_BYTES,
+        .timeout_secs = SLOW_REQUEST_S,
+        .timeout_secs_ah_idle = SLOW_REQUEST_S,
+        .keepalive_timeout = KEEP_ALIVE_IDLE_S,
+        .ka_time = 15, /* a reader that is gone without a word and that nothing is sent to */
+        .ka_interval = 5,
+        .ka_probes = 3,
+        .alpn = "http/1.1",
+        .retry_and_idle_policy = &alive,
+        .vhost_name = "sandlog",
+    };
+    lws_set_log_level(0, NULL); /* its texts may hold parts of requests */
+    s->lws = lws_create_context(&info);
+    if (s->lws)
+        s->vhost = lws_create_vhost(s->lws, &info);
+    if (!s->vhost)
+        return refuse("cannot listen on %s%s", options.listen, "");
+    return 0;
+}
+
+static int read_secret(struct sl_slice *ret)
+{
+    static uint8_t secret[4096];
+    ssize_t bytes;
+    int fd;
+    *ret = sl_slice(secret, 0);
+    if (!options.secret_file)
+        return 0;
+    fd = open(options.secret_file, O_RDONLY | O_CLOEXEC);
+    bytes = fd < 0 ? -1 : read(fd, secret, sizeof secret);
+    if (bytes < 0) {
+        int fault = errno;
+        if (fd >= 0)
+            close(fd);
+        return refuse("cannot read --secret %s: %s", options.secret_file, strerror(fault));
+    }
+    close(fd);
+    if (bytes && secret[bytes - 1] == '\n')
+        bytes--;
+    if (bytes == 0)
+        return refuse("--secret %s%s", options.secret_file, ": the file is empty");
+    *ret = sl_slice(secret, (size_t)bytes);
+    return 0;
+}
+
+int server_open(struct server *s, int signal_fd)
+{
+    struct listener listener = {0};
+    struct sl_slice secret;
+    int answer = probe(&listener);
+    if (answer)
+        return answer;
+    if (!listener.loopback && !options.insecure_no_auth)
+        return refuse("--listen %s%s", options.listen,
+                      ": without tokens only loopback addresses are served (or give --insecure-no-auth)");
+    s->loopback = !options.insecure_no_auth;
+    LIST_INIT(&s->connections);
+    if ((answer = read_secret(&secret)) != 0)
+        return answer;
+    if (counts_init(&s->counts) < 0 || (answer = open_lws(s, &listener)) != 0)
+        return answer ? answer : refuse("%s%s", "out of memory", "");
+    int pace_fd = timer(0);
+    s->tick_fd = timer(TICK_MS);
+    s->signal_fd = signal_fd;
+    if (!adopt(s, s->tick_fd) || !adopt(s, pace_fd) || !adopt(s, signal_fd))
+        return refuse("%s%s", "out of file descriptors", "");
+    struct upstream_options upstream = {.urls = options.brokers.items,
+                                        .url_count = options.brokers.count,
+                                        .secret = secret,
+                                        .wake = wake,
+                                        .changed = broker_changed,
+                                        .arg = s};
+    if (feeds_new(s, pace_fd, &s->feeds) < 0)
+        return refuse("%s%s", "out of memory", "");
+    int fault = upstream_new(&upstream, &s->upstream);
+    if (fault < 0)
+        return refuse("cannot use --broker: %s%s", strerror(-fault), "");
+    sl_log(SL_INFORM, "listening", "address=%s%s%s port=%d", listener.family == AF_INET6 ? "[" : "",
+           listener.host, listener.family == AF_INET6 ? "]" : "", listener.port);
+    sl_notify("READY=1");
+    return 0;
+}
+
+void server_run(struct server *s)
+{
+    while (!s->stop_ns || (s->connection_count && sl_monotonic_ns() < s->stop_ns))
+        if (lws_service(s->lws, 0) < 0)
+            break;
+}
+
+void server_close(struct server *s)
+{
+    upstream_free(s->upstream);
+    s->upstream = NULL;
+    if (s->lws)
+        lws_context_destroy(s->lws);
+    feeds_free(s->feeds);
+    counts_fini(&s->counts);
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The gateway: libwebsockets' context with everything that hangs on it. One home thread, lws_service()'s;
+ * nng's threads wake it with lws_cancel_service().
+ */
+#pragma once
+#include "connection.h"
+#include "counts.h"
+#include "upstream.h"
+
+struct feeds;
+
+struct server {
+    struct lws_context *lws;
+    struct lws_vhost *vhost;
+    struct upstream *upstream;
+    struct feeds *feeds;
+    struct counts counts;
+    LIST_HEAD(, connection) connections;
+    size_t connection_count;
+    size_t follower_count;
+    int tick_fd;   /* every 100 ms */
+    int signal_fd; /* lws owns both fds once adopted */
+    int64_t second_ns;
+    int64_t stop_ns; /* monotonic: when it stops waiting for its readers; 0: not stopping */
+    bool loopback;   /* serves loopback names only */
+};
+
+/* > 0 (SERVER_REFUSED): one clear line was printed; exit 1. */
+enum { SERVER_REFUSED = 1 };
+int server_open(struct server *s, int signal_fd);
+/* Until SIGTERM and the readers' grace after it. */
+void server_run(struct server *s);
+void server_close(struct server *s);
