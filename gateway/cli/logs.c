@@ -264,6 +264,12 @@ static void on_gap(struct stream *stream, void *arg, const struct gap *gap, stru
     printer_gap(&r->printer, stream_id(stream), gap, json);
 }
 
+static void on_pause(void *arg)
+{
+    struct reading *r = arg;
+    printer_flush(&r->printer);
+}
+
 static void on_end(struct stream *stream, void *arg, const struct end *end)
 {
     struct reading *r = arg;
@@ -272,7 +278,6 @@ static void on_end(struct stream *stream, void *arg, const struct end *end)
         r->status = 1;
         return;
     }
-    printer_flush(&r->printer);
     if (!options.query.follow || !say_to_terminal())
         return;
     if (strcmp(end->reason, "deleted") == 0)
@@ -308,7 +313,6 @@ static int read_all(struct reading *r)
             return 0;
         /* a second at most, so that progress, joining and a reader that has gone are seen */
         e = streams_run(r->streams, r->progress ? 250 : 1000);
-        printer_flush(&r->printer);
         output_check_reader();
         show_progress(r);
         if (e < 0)
@@ -363,7 +367,8 @@ int command_logs(int argc, char **argv)
             say(options.query.follow ? "no sandbox has the label %s yet" : "no sandbox has the label %s",
                 options.label);
     }
-    static const struct stream_events events = {.line = on_line, .gap = on_gap, .end = on_end};
+    static const struct stream_events events = {
+        .line = on_line, .gap = on_gap, .pause = on_pause, .end = on_end};
     r.streams = streams_new(&r.server, &options.query, &events, &r, options.reconnect);
     int e = r.streams ? read_all(&r) : -ENOMEM;
     clear_progress(&r);

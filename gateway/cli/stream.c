@@ -580,12 +580,15 @@ int streams_run(struct streams *all, int timeout_ms)
     start_what_is_due(all);
     /* stdout is watched too: poll(2) reports a reader that has gone without being asked */
     struct curl_waitfd reader = {.fd = STDOUT_FILENO};
-    if (curl_multi_perform(all->multi, &running) != CURLM_OK ||
-        curl_multi_poll(all->multi, &reader, 1, soonest_ms(all, timeout_ms), NULL) != CURLM_OK)
+    if (curl_multi_perform(all->multi, &running) != CURLM_OK)
+        return -EIO;
+    all->events->pause(all->arg);
+    if (curl_multi_poll(all->multi, &reader, 1, soonest_ms(all, timeout_ms), NULL) != CURLM_OK)
         return -EIO;
     int64_t before = sl_monotonic_ns();
     if (curl_multi_perform(all->multi, &running) != CURLM_OK)
         return -EIO;
+    all->events->pause(all->arg);
     /* While a slow reader of our output held us up, nobody listened: that was not the server's silence. */
     int64_t held_ns = sl_monotonic_ns() - before;
     for (struct stream *s = all->first; s; s = s->next)

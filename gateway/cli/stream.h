@@ -26,6 +26,8 @@ struct stream_events {
     /* `json` is the object that `line` was decoded from. */
     void (*line)(struct stream *stream, void *arg, const struct line *line, struct sl_slice json);
     void (*gap)(struct stream *stream, void *arg, const struct gap *gap, struct sl_slice json);
+    /* What arrived together has been handed out: before anything is said, and before streams_run waits. */
+    void (*pause)(void *arg);
     /* The stream is over, and freed after this. `end` NULL: by a fault, which was said. */
     void (*end)(struct stream *stream, void *arg, const struct end *end);
 };
