@@ -187,6 +187,7 @@ static void what_was_not_sent_when_the_broker_went_follows_hello_on_the_next_con
     assert_int_equal(p->answered + lost, REQUESTS);
     assert_int_equal(p->faults, 0);
     assert_int_equal(order.wrong, 0);
+    assert_int_equal(order.next, REQUESTS);
     assert_int_equal(order.strangers, 0);
 }
 

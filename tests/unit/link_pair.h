@@ -133,10 +133,9 @@ static inline void pair_count(void *arg, int fault, const struct sl_message_head
                               struct sl_reader *body)
 {
     struct pair *p = arg;
-    (void)head;
     (void)body;
     p->answered++;
-    p->faults += fault != 0;
+    p->faults += fault != 0 || head->status != SL_STATUS_OK;
     p->last_fault = fault;
 }
 
