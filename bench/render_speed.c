@@ -78,6 +78,8 @@ static void filter_speed(const char *what, const char *grep, const char *regex, 
     for (; ns < ROUNDS_NS; ns = sl_monotonic_ns() - from, rounds++)
         for (size_t i = 0; i < LINES; i++)
             found += filter_line(f, 0, 0, sl_slice(NULL, 0), lines[i].text);
+    if (found)
+        exit(1);
     report(what, rounds, ns);
     filter_free(f);
 }

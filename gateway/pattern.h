@@ -4,9 +4,10 @@
  * text byte by byte, through a cache of DFA states made as they are met, so the price of a byte is one table
  * look-up, and at worst (cache full) one small step per instruction, whatever the pattern. No backtracking.
  *
- * Not PCRE2: pcre2_match() backtracks, and its match limit turns `(a*)*b` into an error rather than an
- * answer; pcre2_dfa_match() carries counters of `{m,n}` as states and compares them pairwise (README,
- * Decisions).
+ * Not PCRE2 10.42: pcre2_match() backtracks, so `(a*)*[bc]` on 10 kB of `a` ends at its match limit, with an
+ * error and no answer; pcre2_dfa_match() begins anew at every byte (the same took 0.9 s, 20 kB 3.8 s) and,
+ * anchored with `.*?` before it, compares the counters of `{m,n}` pairwise (`a{0,1000}[cd]` on 20 kB: 5.5 s).
+ * Its limits bound neither.
  *
  * The language: RE2's common part. Literals, `.`, classes `[a-z]` `[^…]` `[[:alpha:]]`, \d \D \w \W \s \S,
  * groups `( )` and `(?: )`, `(?i)` at the start, `|`, `* + ? {m} {m,} {m,n}` (each with a further `?`, which
