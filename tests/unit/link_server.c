@@ -54,6 +54,8 @@ static void no_more_than_max_waiting_are_taken(void **state)
     for (size_t answered = 0; answered < 20; answered++) {
         size_t expected = answered + 4 < 20 ? answered + 4 : 20;
         PAIR_UNTIL(p, parked.count >= expected);
+        for (int i = 0; i < (answered == 0 ? 20 : 1); i++)
+            pair_turn(p); /* one too many would come now */
         assert_int_equal(parked.count, expected);
         pair_answer(requests[answered], answered);
     }
