@@ -119,10 +119,11 @@ static int add_record(struct cri_log *log, enum cri_stream stream, bool full, st
     uint8_t *at = log->records + log->bytes;
     sl_time_render(now_ns, (char *)at);
     at += SL_TIME_TEXT_BYTES;
-    memcpy(at, stream == CRI_STDOUT ? " stdout " : " stderr ", 8);
-    at[8] = full ? 'F' : 'P';
-    at[9] = ' ';
-    at += 10;
+    static const uint8_t between[][10] = {" stdout P ", " stderr P "};
+    memcpy(at, between[stream == CRI_STDERR], sizeof between[0]);
+    if (full)
+        at[8] = 'F';
+    at += sizeof between[0];
     if (text.bytes > 0)
         memcpy(at, text.data, text.bytes);
     at[text.bytes] = '\n';

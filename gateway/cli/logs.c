@@ -343,7 +343,7 @@ int command_logs(int argc, char **argv)
         if (!sl_sandbox_id_valid(sl_slice_of(argv[i])))
             sl_usage_error(&program, "\"%s\" is not a sandbox id (letters, digits and . _ : -)", argv[i]);
         if (members_add(&r.members, argv[i]) < 0)
-            return 1;
+            abort(); /* at start-up, with nothing to lose */
     }
     if (r.members.count == 0 && !options.label)
         sl_usage_error(&program, "name a sandbox, or a label with -l; \"sandlog ps\" lists them");

@@ -20,8 +20,6 @@
 #include <time.h>
 #include <unistd.h>
 
-extern char **environ;
-
 /*
  * After the command's end its pipes are read until they close: what it wrote is all there. Somebody it left
  * behind may hold them open: they are given up after a second of silence, or five seconds in all.

@@ -17,9 +17,10 @@ void say(const char *format, ...)
     int n = vsnprintf(text, sizeof text, format, args);
     va_end(args);
     size_t bytes = n < 0 ? 0 : (size_t)n < sizeof text ? (size_t)n : sizeof text - 1;
-    uint8_t line[16 + TERM_CLEAN_FACTOR * SAY_BYTES + TERM_CLEAN_EXTRA];
-    memcpy(line, "sandlog: ", 9);
-    size_t used = 9 + term_clean(sl_slice(text, bytes), TERM_PLAIN, line + 9);
+    static const uint8_t who[] = {'s', 'a', 'n', 'd', 'l', 'o', 'g', ':', ' '};
+    uint8_t line[sizeof who + TERM_CLEAN_FACTOR * SAY_BYTES + TERM_CLEAN_EXTRA];
+    memcpy(line, who, sizeof who);
+    size_t used = sizeof who + term_clean(sl_slice(text, bytes), TERM_PLAIN, line + sizeof who);
     line[used++] = '\n';
     ssize_t written = write(STDERR_FILENO, line, used);
     (void)written; /* nobody is left to be told */

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "stream.h"
 #include "say.h"
-#include "sse.h"
+#include "stream_inner.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -16,45 +15,6 @@
 #define SILENCE_NS (45 * SL_NS_PER_S)
 /* A connection that lasted this long without a word serves. */
 #define STEADY_NS SL_NS_PER_S
-/* After this much trouble also a log file of stderr is told. */
-#define TROUBLE_NS (5 * SL_NS_PER_S)
-/* A read that is not to follow gives up after this long without an answer. */
-#define GIVE_UP_NS (60 * SL_NS_PER_S)
-
-enum { BODY_MAX_BYTES = 64 << 10 };
-
-enum verdict { CUT, RETRY_NOW, OVER, FAILED };
-
-struct stream {
-    struct streams *all;
-    struct stream *next;
-    char *id;
-    CURL *curl;
-    struct curl_slist *headers;
-    struct sse sse;
-    char *cursor;   /* of the last line handed out */
-    char *last_gap; /* told last: after a reconnect it may come again */
-    char *newest;   /* the newest line when the first answer came, NULL: none */
-    bool follow, active, accepted, connected, over, has_end, gap_may_repeat;
-    bool refused; /* this connection brought `event: error` */
-    struct end end;
-    uint8_t *body;
-    size_t body_bytes;
-    int64_t began_ns, connected_ns, heard_ns, due_ns, backoff_ns, trouble_ns,
-        wait_ns; /* monotonic; trouble 0: none */
-    int fault;   /* of an event: -errno */
-};
-
-struct streams {
-    const struct server *server;
-    const struct stream_query *query;
-    const struct stream_events *events;
-    void *arg;
-    bool reconnect, said_trouble;
-    CURLM *multi;
-    struct stream *first;
-    size_t count;
-};
 
 const char *stream_id(const struct stream *stream)
 {
@@ -130,20 +90,6 @@ static int set_text(char **text, struct sl_slice value)
     return 0;
 }
 
-/* The connection serves: whatever trouble there was is over. */
-static void healthy(struct stream *s)
-{
-    s->backoff_ns = 0;
-    s->trouble_ns = 0;
-    if (s->all->said_trouble) {
-        for (struct stream *o = s->all->first; o; o = o->next)
-            if (o->trouble_ns != 0)
-                return;
-        s->all->said_trouble = false;
-        say("connected again");
-    }
-}
-
 static bool kind_is(const struct sse_event *event, const char *kind)
 {
     return sl_slice_equal(event->kind, sl_slice_of(kind));
@@ -181,14 +127,14 @@ static int on_event(void *arg, const struct sse_event *event)
     if (kind_is(event, "error")) {
         s->refused = true;
         s->body_bytes = 0;
-        if (event->data.bytes <= BODY_MAX_BYTES) {
+        if (event->data.bytes <= STREAM_BODY_MAX_BYTES) {
             memcpy(s->body, event->data.data, event->data.bytes);
             s->body_bytes = event->data.bytes;
         }
         return 1;
     }
     s->accepted = true;
-    healthy(s);
+    stream_healthy(s);
     if (kind_is(event, "log"))
         return on_line(s, event);
     if (kind_is(event, "gap"))
@@ -200,15 +146,6 @@ static int on_event(void *arg, const struct sse_event *event)
         return 1;
     }
     return 0; /* a kind from the future */
-}
-
-static bool answers_events(const struct stream *s)
-{
-    long status = 0;
-    char *type = NULL;
-    curl_easy_getinfo(s->curl, CURLINFO_RESPONSE_CODE, &status);
-    curl_easy_getinfo(s->curl, CURLINFO_CONTENT_TYPE, &type);
-    return status == 200 && type && strncasecmp(type, "text/event-stream", 17) == 0;
 }
 
 static size_t on_header(char *data, size_t size, size_t count, void *arg)
@@ -225,7 +162,7 @@ static size_t on_header(char *data, size_t size, size_t count, void *arg)
         if (value.bytes > 0 && set_text(&s->newest, value) != 0)
             return 0;
     }
-    if (bytes <= 2 && answers_events(s)) { /* the blank line behind the headers */
+    if (bytes <= 2 && stream_answers_events(s)) { /* the blank line behind the headers */
         s->connected = true;
         s->connected_ns = sl_monotonic_ns();
     }
@@ -237,118 +174,16 @@ static size_t on_body(char *data, size_t size, size_t count, void *arg)
     struct stream *s = arg;
     size_t bytes = size * count;
     s->heard_ns = sl_monotonic_ns();
-    if (answers_events(s)) {
+    if (stream_answers_events(s)) {
         int r = sse_push(&s->sse, sl_slice(data, bytes));
         if (r < 0)
             s->fault = r;
         return r == 0 ? bytes : 0; /* all is known: ends the transfer */
     }
-    size_t room = BODY_MAX_BYTES - s->body_bytes;
+    size_t room = STREAM_BODY_MAX_BYTES - s->body_bytes;
     memcpy(s->body + s->body_bytes, data, bytes < room ? bytes : room);
     s->body_bytes += bytes < room ? bytes : room;
     return bytes;
-}
-
-/* ---- what is asked ---- */
-
-/* An age is counted from now; a request made `elapsed` later has to ask for one longer by that. */
-static const char *grown_age(const char *text, int64_t elapsed_ns, char *out, size_t capacity)
-{
-    int64_t age_ns;
-    size_t n = strlen(text);
-    if (n == 0 || !strchr("smhdw", text[n - 1]) || elapsed_ns < SL_NS_PER_MS ||
-        sl_duration_parse(sl_slice_of(text), &age_ns) != 0)
-        return text;
-    snprintf(out, capacity, "%lldns", (long long)(age_ns + elapsed_ns));
-    return out;
-}
-
-static bool add_parameter(char **url, CURL *curl, const char *name, const char *value)
-{
-    if (!value)
-        return true;
-    char *escaped = curl_easy_escape(curl, value, 0);
-    char *longer = NULL;
-    bool ok = escaped && asprintf(&longer, "%s&%s=%s", *url, name, escaped) >= 0;
-    curl_free(escaped);
-    if (ok) {
-        free(*url);
-        *url = longer;
-    }
-    return ok;
-}
-
-static bool build_url(const struct stream *s, char **ret)
-{
-    const struct stream_query *q = s->all->query;
-    char since[40], until[40];
-    int64_t elapsed_ns = s->accepted ? sl_monotonic_ns() - s->began_ns : 0;
-    char *url = NULL;
-    bool ok = asprintf(&url, "%s/v1/sandboxes/%s/logs?format=sse&data=json%s%s", s->all->server->url, s->id,
-                       s->follow ? "&follow=1" : "", q->ignore_case ? "&ignore_case=1" : "") >= 0;
-    if (!ok)
-        return false;
-    /* `-n 0` was answered before with nothing: what has come since then is new. */
-    bool resumed = s->cursor || (s->accepted && q->tail && strcmp(q->tail, "0") == 0);
-    if (!resumed) {
-        ok = add_parameter(&url, s->curl, "tail", q->tail);
-        if (ok && q->since)
-            ok = add_parameter(&url, s->curl, "since", grown_age(q->since, elapsed_ns, since, sizeof since));
-    } else if (!s->cursor && s->newest) {
-        ok = add_parameter(&url, s->curl, "after", s->newest);
-    }
-    if (ok && q->until)
-        ok = add_parameter(&url, s->curl, "until", grown_age(q->until, elapsed_ns, until, sizeof until));
-    ok = ok && add_parameter(&url, s->curl, "stream", q->stream) &&
-         add_parameter(&url, s->curl, "regex", q->regex) &&
-         add_parameter(&url, s->curl, "container", q->container);
-    if (!ok) {
-        free(url);
-        return false;
-    }
-    *ret = url;
-    return true;
-}
-
-static int add_header(struct stream *s, const char *text)
-{
-    struct curl_slist *longer = curl_slist_append(s->headers, text);
-    if (!longer)
-        return -ENOMEM;
-    s->headers = longer;
-    return 0;
-}
-
-static int stream_start(struct stream *s)
-{
-    char *url = NULL;
-    if (!build_url(s, &url))
-        return -ENOMEM;
-    curl_slist_free_all(s->headers);
-    s->headers = NULL;
-    int r = add_header(s, "Accept: text/event-stream");
-    for (struct curl_slist *h = s->all->server->token; r == 0 && h; h = h->next)
-        r = add_header(s, h->data);
-    if (r == 0 && s->cursor) {
-        char *text = NULL;
-        r = asprintf(&text, "Last-Event-ID: %s", s->cursor) < 0 ? -ENOMEM : add_header(s, text);
-        free(text);
-    }
-    if (r == 0) {
-        curl_easy_setopt(s->curl, CURLOPT_URL, url);
-        curl_easy_setopt(s->curl, CURLOPT_HTTPHEADER, s->headers);
-        sse_reset(&s->sse);
-        s->body_bytes = 0;
-        s->fault = 0;
-        s->refused = s->connected = false;
-        s->gap_may_repeat = true;
-        s->heard_ns = sl_monotonic_ns();
-        s->active = true;
-        if (curl_multi_add_handle(s->all->multi, s->curl) != CURLM_OK)
-            r = -ENOMEM;
-    }
-    free(url);
-    return r;
 }
 
 int streams_add(struct streams *all, const char *id)
@@ -359,7 +194,7 @@ int streams_add(struct streams *all, const char *id)
     s->all = all;
     sse_init(&s->sse, on_event, s);
     s->id = strdup(id);
-    s->body = malloc(BODY_MAX_BYTES);
+    s->body = malloc(STREAM_BODY_MAX_BYTES);
     s->curl = server_request(all->server);
     s->follow = all->query->follow;
     s->began_ns = sl_monotonic_ns();
@@ -386,143 +221,36 @@ int streams_add(struct streams *all, const char *id)
     return 0;
 }
 
-/* ---- how it ends ---- */
-
-static enum verdict failed(struct stream *s, const char *why)
-{
-    if (s->accepted && s->all->reconnect) {
-        s->trouble_ns = s->trouble_ns ? s->trouble_ns : sl_monotonic_ns();
-        bool long_enough = sl_monotonic_ns() - s->trouble_ns >= TROUBLE_NS;
-        if (!s->all->said_trouble && (say_to_terminal() || long_enough)) {
-            s->all->said_trouble = true;
-            say("%s; reconnecting...", why);
-        }
-        if (s->follow || sl_monotonic_ns() - s->trouble_ns < GIVE_UP_NS)
-            return CUT;
-    }
-    if (s->accepted)
-        say("%s: %s", s->all->server->url, why);
-    else
-        server_say_unreachable(s->all->server, why);
-    return FAILED;
-}
-
-/* The server can't at the moment, and says so with a status or an event. */
-static enum verdict busy(struct stream *s, long status)
-{
-    curl_off_t after_s = 0;
-    curl_easy_getinfo(s->curl, CURLINFO_RETRY_AFTER, &after_s);
-    if (s->sse.retry_ms > 0 && s->refused)
-        s->wait_ns = s->sse.retry_ms * SL_NS_PER_MS;
-    if (after_s > 0 && after_s <= 60)
-        s->wait_ns = after_s * SL_NS_PER_S;
-    struct problem problem;
-    char text[500];
-    if (problem_decode(sl_slice(s->body, s->body_bytes), &problem) == 0 && problem.detail[0])
-        snprintf(text, sizeof text, "%s", problem.detail);
-    else
-        snprintf(text, sizeof text, "it answered %ld", status);
-    return failed(s, text);
-}
-
-static enum verdict ended(struct stream *s)
-{
-    if (strcmp(s->end.reason, "shutdown") == 0) {
-        s->has_end = false;
-        return failed(s, "the server is shutting down");
-    }
-    if (strcmp(s->end.reason, "expired") == 0) {
-        say("the token has expired");
-        return FAILED;
-    }
-    return OVER;
-}
-
-static enum verdict refused(struct stream *s, long status)
-{
-    struct problem problem;
-    struct sl_slice body = sl_slice(s->body, s->body_bytes);
-    if (problem_decode(body, &problem) != 0)
-        problem = (struct problem){0};
-    switch (status) {
-    case 204: /* nothing behind the cursor, and nothing will come */
-        snprintf(s->end.reason, sizeof s->end.reason, "stopped");
-        s->end.exit_code = -1;
-        s->has_end = true;
-        return OVER;
-    case 404:
-        if (strcmp(problem.code, "sandbox-not-found") != 0)
-            break;
-        say("no sandbox \"%s\"", s->id);
-        return FAILED;
-    case 409:
-        if (strcmp(problem.code, "sandbox-not-running") != 0 || !s->follow)
-            break;
-        s->follow = false;
-        return RETRY_NOW;
-    case 429:
-    case 500:
-    case 502:
-    case 503:
-    case 504:
-        return busy(s, status);
-    case 200:
-        if (s->accepted) /* something between us and the server speaks */
-            return failed(s, "the answer is not an event stream");
-        say("%s does not answer with events: is that a sandlog gateway?", s->all->server->url);
-        return FAILED;
-    default:
-        break;
-    }
-    server_say_refusal(s->all->server, status, body);
-    return FAILED;
-}
-
-static enum verdict judge(struct stream *s, CURLcode code)
-{
-    long status = 0;
-    curl_easy_getinfo(s->curl, CURLINFO_RESPONSE_CODE, &status);
-    if (s->has_end)
-        return ended(s);
-    if (s->fault == -ENOMEM) {
-        say("%s", say_errno(ENOMEM));
-        return FAILED;
-    }
-    if (s->fault < 0) {
-        say("%s sent an event that makes no sense", s->all->server->url);
-        return FAILED;
-    }
-    if (s->refused)
-        return busy(s, 503);
-    if (status != 0 && !answers_events(s) && (status != 200 || code == CURLE_OK))
-        return refused(s, status);
-    if (answers_events(s))
-        s->accepted = true;
-    return failed(s, code == CURLE_OK ? "connection lost" : server_fault(s->curl, code));
-}
-
 /* Half of it is chance, so that the followers of a server that comes back do not all come at once. */
 static int64_t with_jitter(int64_t ns)
 {
-    return ns / 2 + (int64_t)((double)(ns / 2) * drand48());
+    int64_t half_ns = ns / 2;
+    return half_ns + (int64_t)((double)half_ns * drand48());
 }
 
 static void finish(struct stream *s, bool well)
 {
-    struct streams *all = s->all;
     s->over = true;
-    all->events->end(s, all->arg, well ? &s->end : NULL);
-    struct stream **at = &all->first;
-    while (*at != s)
-        at = &(*at)->next;
-    *at = s->next;
-    all->count--;
-    stream_free(s);
+    s->all->events->end(s, s->all->arg, well ? &s->end : NULL);
+}
+
+static void free_what_is_over(struct streams *all)
+{
+    for (struct stream **at = &all->first; *at;) {
+        struct stream *s = *at;
+        if (!s->over) {
+            at = &s->next;
+            continue;
+        }
+        *at = s->next;
+        all->count--;
+        stream_free(s);
+    }
 }
 
 static void transfer_over(struct stream *s, CURLcode code)
 {
-    enum verdict verdict = judge(s, code);
+    enum verdict verdict = stream_judge(s, code);
     curl_multi_remove_handle(s->all->multi, s->curl);
     s->active = s->connected = false;
     switch (verdict) {
@@ -549,10 +277,9 @@ static void transfer_over(struct stream *s, CURLcode code)
 static void start_what_is_due(struct streams *all)
 {
     int64_t now = sl_monotonic_ns();
-    for (struct stream *s = all->first, *next; s; s = next) {
-        next = s->next;
+    for (struct stream *s = all->first; s; s = s->next) {
         if (s->connected && s->trouble_ns != 0 && now - s->connected_ns > STEADY_NS)
-            healthy(s);
+            stream_healthy(s);
         if (s->active && now - s->heard_ns > SILENCE_NS) {
             transfer_over(s, CURLE_OPERATION_TIMEDOUT);
         } else if (!s->active && s->due_ns <= now && stream_start(s) < 0) {
@@ -560,6 +287,7 @@ static void start_what_is_due(struct streams *all)
             finish(s, false);
         }
     }
+    free_what_is_over(all);
 }
 
 static int soonest_ms(const struct streams *all, int most_ms)
@@ -574,17 +302,24 @@ static int soonest_ms(const struct streams *all, int most_ms)
     return (int)least;
 }
 
+/* Returns how many connections have ended. */
+static int take_what_ended(struct streams *all)
+{
+    int left, count = 0;
+    for (CURLMsg *m; (m = curl_multi_info_read(all->multi, &left)); count++) {
+        struct stream *s = NULL;
+        curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&s);
+        assert(s && m->msg == CURLMSG_DONE);
+        transfer_over(s, m->data.result);
+    }
+    free_what_is_over(all);
+    return count;
+}
+
 int streams_run(struct streams *all, int timeout_ms)
 {
     int running;
     start_what_is_due(all);
-    /* stdout is watched too: poll(2) reports a reader that has gone without being asked */
-    struct curl_waitfd reader = {.fd = STDOUT_FILENO};
-    if (curl_multi_perform(all->multi, &running) != CURLM_OK)
-        return -EIO;
-    all->events->pause(all->arg);
-    if (curl_multi_poll(all->multi, &reader, 1, soonest_ms(all, timeout_ms), NULL) != CURLM_OK)
-        return -EIO;
     int64_t before = sl_monotonic_ns();
     if (curl_multi_perform(all->multi, &running) != CURLM_OK)
         return -EIO;
@@ -593,12 +328,9 @@ int streams_run(struct streams *all, int timeout_ms)
     int64_t held_ns = sl_monotonic_ns() - before;
     for (struct stream *s = all->first; s; s = s->next)
         s->heard_ns += held_ns;
-    int left;
-    for (CURLMsg *m; (m = curl_multi_info_read(all->multi, &left));) {
-        struct stream *s = NULL;
-        curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&s);
-        assert(s && m->msg == CURLMSG_DONE);
-        transfer_over(s, m->data.result);
-    }
-    return 0;
+    if (take_what_ended(all) > 0)
+        return 0;
+    /* stdout is watched too: poll(2) reports a reader that has gone without being asked */
+    struct curl_waitfd reader = {.fd = STDOUT_FILENO};
+    return curl_multi_poll(all->multi, &reader, 1, soonest_ms(all, timeout_ms), NULL) == CURLM_OK ? 0 : -EIO;
 }

@@ -55,7 +55,7 @@ class Gateway:
 
     def events(self, after, query):
         """The stream behind line `after` (1 is the first)."""
-        out, seq = b"retry: 1000\n\n", 0
+        out, seq = bytearray(b"retry: 1000\n\n"), 0
         for line in self.lines:
             if isinstance(line, tuple):
                 if seq >= after:
@@ -70,7 +70,7 @@ class Gateway:
                 o["raw"] = base64.b64encode(line).decode()
             out += b"id: c-%d\nevent: log\ndata: %s\n\n" % (seq, json.dumps(o, ensure_ascii=False).encode())
         reason = "stopped" if "follow" in query else "complete"
-        return out + b"event: end\ndata: %s\n\n" % json.dumps({"reason": reason, "exit_code": 0, "last_seq": seq, "lost": 0}).encode()
+        return bytes(out) + b"event: end\ndata: %s\n\n" % json.dumps({"reason": reason, "exit_code": 0, "last_seq": seq, "lost": 0}).encode()
 
     def answer(self, h):
         url = urllib.parse.urlsplit(h.path)

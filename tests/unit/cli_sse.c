@@ -35,7 +35,7 @@ static const char *events_of(const char *text, size_t bytes, size_t step)
     return heard;
 }
 
-#define EVENTS(text) events_of(text, sizeof text - 1, sizeof text)
+#define EVENTS(text) events_of((text), sizeof(text) - 1, sizeof(text))
 
 static void an_event_has_kind_id_and_data(void **state)
 {
