@@ -129,9 +129,13 @@ static void escape_ascii(struct buffer *out, uint8_t c)
 {
     static const char short_forms[] = "btn\0fr"; /* 0x08 to 0x0d, without 0x0b */
     char text[6] = "\\u00";
-    if (c == '"' || c == '\\') {
-        text[1] = (char)c;
-        buffer_append(out, text, 2);
+    if (c == '"' || c == '\\') { /* by far the most frequent */
+        uint8_t *at = buffer_room(out, 2);
+        if (at) {
+            at[0] = '\\';
+            at[1] = c;
+            buffer_took(out, 2);
+        }
     } else if (c >= 0x08 && c <= 0x0d && c != 0x0b) {
         text[1] = short_forms[c - 0x08];
         buffer_append(out, text, 2);
