@@ -9,6 +9,8 @@ const struct handler *handler_of(enum route route)
     case ROUTE_SANDBOX:
     case ROUTE_SANDBOXES:
         return &sandboxes_handler;
+    case ROUTE_PAGE:
+        return &pages_handler;
     default:
         return &operations_handler;
     }

@@ -8,5 +8,6 @@
 extern const struct handler logs_handler;
 extern const struct handler sandboxes_handler; /* list, one, PUT, DELETE */
 extern const struct handler operations_handler;
+extern const struct handler pages_handler;
 
 const struct handler *handler_of(enum route route);

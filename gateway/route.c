@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "route.h"
+#include "page/page.h"
 #include "wire/sandbox_id.h"
 #include <assert.h>
 
@@ -11,6 +12,7 @@ static const struct route_entry table[ROUTES] = {
     [ROUTE_READYZ] = {"/readyz", METHOD_GET | METHOD_HEAD, false},
     [ROUTE_METRICS] = {"/metrics", METHOD_GET | METHOD_HEAD, false},
     [ROUTE_STATUS] = {"/status", METHOD_GET | METHOD_HEAD, false},
+    [ROUTE_PAGE] = {"/", METHOD_GET | METHOD_HEAD, false},
 };
 
 const struct route_entry *route_entry(enum route route)
@@ -59,8 +61,8 @@ int route_find(unsigned method, struct sl_slice path, struct route_match *ret, s
     static const char below[] = "/v1/sandboxes/";
     *ret_allow = NULL;
     for (unsigned i = 0; i < ROUTES; i++) {
-        struct sl_slice id;
-        if (!matches(table[i].path, path, &id))
+        struct sl_slice id = {0};
+        if (i == ROUTE_PAGE ? !page_find(path) : !matches(table[i].path, path, &id))
             continue;
         if (strchr(table[i].path, '{') && !sl_sandbox_id_valid(id))
             break;

@@ -24,6 +24,7 @@ enum route {
     ROUTE_READYZ,
     ROUTE_METRICS,
     ROUTE_STATUS,
+    ROUTE_PAGE, /* / and the files under /page/ */
     ROUTES
 };
 
