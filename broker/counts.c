@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "counts.h"
 
-void counts_register(struct counts *c, struct sl_metrics *m, const struct sl_histogram *sync_latency)
+void counts_register(struct counts *c, struct sl_metrics *m)
 {
     static const char *const verdicts[] = {
         [SL_TAKEN] = "verdict=\"taken\"",         [SL_ALREADY] = "verdict=\"already\"",
@@ -50,14 +50,21 @@ void counts_register(struct counts *c, struct sl_metrics *m, const struct sl_his
     sl_metrics_counter(m, "store_commit_faults_total", NULL, "Group commits that failed.",
                        &c->store_commit_faults);
     sl_metrics_counter(m, "store_compactions_total", NULL, "Compactions done.", &c->store_compactions);
-    /* Rendering only reads it. */
     sl_metrics_histogram(m, "store_sync_seconds", NULL, "Write and sync of a group of appends.",
-                         (struct sl_histogram *)(uintptr_t)sync_latency);
+                         &c->store_sync);
 }
 
 static void set(struct sl_counter *c, uint64_t value)
 {
     atomic_store_explicit(&c->value, value, memory_order_relaxed);
+}
+
+static void copy(struct sl_histogram *to, const struct sl_histogram *from)
+{
+    for (unsigned i = 0; i < SL_HISTOGRAM_BUCKETS; i++)
+        to->bucket[i] = from->bucket[i];
+    to->sum_ns = from->sum_ns;
+    to->count = from->count;
 }
 
 void counts_refresh(struct counts *c, struct store *store, const struct sl_server *ingest,
@@ -76,6 +83,7 @@ void counts_refresh(struct counts *c, struct store *store, const struct sl_serve
     set(&c->store_commits, stats.commits);
     set(&c->store_commit_faults, stats.commit_faults);
     set(&c->store_compactions, stats.compactions);
+    copy(&c->store_sync, stats.sync_latency);
     for (uint8_t role = SL_ROLE_COLLECTOR; role <= SL_ROLE_TOOL; role++)
         sl_gauge_set(&c->peers[role],
                      (int64_t)(sl_server_peers(ingest, role) + sl_server_peers(query, role)));

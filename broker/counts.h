@@ -22,10 +22,10 @@ struct counts {
     struct sl_gauge store_segments, store_bytes, store_sandboxes, store_hot_bytes, store_trouble;
     struct sl_counter store_cut_records, store_cut_bytes, store_damaged_blocks, store_commits,
         store_commit_faults, store_compactions;
+    struct sl_histogram store_sync; /* the engine's, copied: /metrics may be asked while the store closes */
 };
 
-/* `sync_latency` is the engine's. */
-void counts_register(struct counts *c, struct sl_metrics *metrics, const struct sl_histogram *sync_latency);
+void counts_register(struct counts *c, struct sl_metrics *metrics);
 /* Takes over what others count. Home thread, now and then. */
 void counts_refresh(struct counts *c, struct store *store, const struct sl_server *ingest,
                     const struct sl_server *query);

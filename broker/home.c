@@ -115,6 +115,16 @@ static void take_calls(struct home *h)
     }
 }
 
+void home_end_calls(struct home *h)
+{
+    struct sl_letter *letter = sl_mailbox_take(&h->mailbox);
+    while (letter) {
+        struct sl_ops_call *call = (struct sl_ops_call *)letter;
+        letter = letter->next;
+        sl_ops_answer(call, 503, "shutting down\n");
+    }
+}
+
 static void publish(struct home *h, int64_t now_ns)
 {
     const char *trouble = store_trouble(h->store);

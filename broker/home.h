@@ -33,3 +33,5 @@ void home_wake(void *arg);
 void home_grown(void *arg, struct sl_slice sandbox);
 /* Runs until SIGTERM or SIGINT; then everything that was taken is durable and answered. */
 void home_run(struct home *h);
+/* After the operations pages were freed: ends calls that nobody has taken. */
+void home_end_calls(struct home *h);

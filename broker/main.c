@@ -112,11 +112,9 @@ static void open_links(struct home *h, const struct broker_options *o)
 
 static void open_ops(struct home *h, const struct broker_options *o)
 {
-    struct store_stats stats;
-    store_stats(h->store, &stats);
     if (sl_metrics_new("sandlog_broker", &h->metrics) != 0)
         fail("%s", strerror(ENOMEM));
-    counts_register(&h->counts, h->metrics, stats.sync_latency);
+    counts_register(&h->counts, h->metrics);
     int fault = sl_ops_new(o->http, h->metrics, &h->ops);
     if (fault == 0)
         fault = sl_ops_post(h->ops, "/compact", &h->mailbox);
@@ -161,6 +159,7 @@ static void close_home(struct home *h)
     sigprocmask(SIG_UNBLOCK, &alarm_set, NULL);
     alarm(CLOSE_WITHIN_S);
     sl_ops_free(h->ops);
+    home_end_calls(h);
     sl_server_free(h->ingest_link);
     sl_server_free(h->query_link);
     reads_free(h->reads);
