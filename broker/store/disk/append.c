@@ -95,6 +95,7 @@ static int place_batch(struct disk *d, uint64_t most_bytes, struct append_job *j
 {
     if (d->active && d->active->tail + most_bytes > d->options.segment_bytes) {
         d->active->closed = true;
+        seal_start(d, d->active);
         d->active = NULL;
     }
     if (!d->active) {
@@ -215,7 +216,8 @@ static int apply_record(struct disk *d, struct append_job *job, const struct app
     if (applied.indexed)
         hot_add(&d->hot, applied.sandbox, &applied.entry, sl_slice(r->prefix, sizeof r->prefix),
                 item->payload);
-    applied.sandbox->state_segment = job->job.segment->name.last;
+    segment_commit_time(job->job.segment, r->record.commit_ns);
+    seal_touch(job->job.segment, applied.sandbox);
     judge_settle(&d->judge, applied.sandbox);
     return 0;
 }
@@ -228,9 +230,9 @@ static void fail_all(struct disk *d, struct segment *s, int fault)
     d->trouble = disk_fault_text(fault);
     judge_rollback(&d->judge);
     if (s)
-        s->closed = true;
+        s->closed = s->suspect = true;
     if (d->active)
-        d->active->closed = true;
+        d->active->closed = d->active->suspect = true;
     d->active = NULL;
     for (size_t i = 0; i < d->segment_count; i++) {
         if (d->segments[i]->in_flight)
@@ -261,6 +263,8 @@ static void publish(struct disk *d, struct append_job *job)
         if (!fault)
             s->durable = job->job.offset + job->job.bytes;
     }
+    if (s && !fault)
+        seal_start(d, s);
     if (fault) {
         refuse(d, batch, fault);
     } else {
@@ -293,4 +297,5 @@ void disk_run(struct store *s)
         jobs = jobs->next;
         publish(d, job);
     }
+    background_take(&d->background, d);
 }

@@ -43,8 +43,8 @@ static bool names_have(const struct details *d, struct sl_slice name)
     return false;
 }
 
-static int details_new(struct sl_slice host, struct sl_slice pairs, uint16_t labels, struct sl_slice names,
-                       uint8_t name_count, struct details **ret)
+int details_new(struct sl_slice host, struct sl_slice pairs, uint16_t labels, struct sl_slice names,
+                uint8_t name_count, struct details **ret)
 {
     struct details *d = malloc(sizeof *d + host.bytes + pairs.bytes + names.bytes);
     if (!d)

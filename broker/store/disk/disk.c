@@ -64,6 +64,7 @@ void disk_remove_segment(struct disk *d, struct segment *s)
         at++;
     for (d->segment_count--; at < d->segment_count; at++)
         d->segments[at] = d->segments[at + 1];
+    part_forget(d, s);
     segment_free(s, d->io);
 }
 
@@ -71,6 +72,7 @@ void disk_remove_segment(struct disk *d, struct segment *s)
 static void disk_free(struct disk *d)
 {
     judge_rollback(&d->judge);
+    part_forget(d, NULL);
     hot_fini(&d->hot);
     table_fini(&d->table);
     for (size_t i = 0; i < d->segment_count; i++)
@@ -85,12 +87,18 @@ static void disk_free(struct disk *d)
 static void disk_close(struct store *s)
 {
     struct disk *d = (struct disk *)s;
-    d->options.wake = NULL;
     do {
         commit_stop(&d->commit);
         /* A `done` may submit once more; without the thread it is worked off in here. */
         disk_run(s);
     } while (d->commit.queue || d->commit.done || d->refused);
+    if (d->active) {
+        d->active->closed = true;
+        seal_start(d, d->active);
+    }
+    background_stop(&d->background);
+    background_take(&d->background, d);
+    background_fini(&d->background);
     commit_fini(&d->commit);
     disk_free(d);
 }
@@ -120,13 +128,18 @@ static void disk_stats(struct store *s, struct store_stats *ret)
         .sync_latency = &d->commit.latency,
     };
     for (size_t i = 0; i < d->segment_count; i++)
-        ret->bytes += d->segments[i]->durable;
+        ret->bytes += d->segments[i]->sealed ? d->segments[i]->file_bytes : d->segments[i]->durable;
 }
 
 static void disk_compact(struct store *s, void (*done)(void *arg, int fault), void *arg)
 {
     (void)s;
     done(arg, -ENOTSUP);
+}
+
+void disk_sealed(struct disk *d)
+{
+    (void)d;
 }
 
 static const struct store_engine disk_engine = {
@@ -174,6 +187,11 @@ int disk_open_io(const struct store_options *options, struct io *io, bool thread
     if (!d->scratch || (fault = sl_block_builder_new(&d->gap)) || (fault = table_init(&d->table)) ||
         (fault = disk_recover(d, ret_why)) ||
         (fault = commit_init(&d->commit, io, threaded, options->wake, options->arg))) {
+        disk_free(d);
+        return fault;
+    }
+    if ((fault = background_init(&d->background, threaded, options->wake, options->arg))) {
+        commit_fini(&d->commit);
         disk_free(d);
         return fault;
     }

@@ -9,9 +9,19 @@
 #include "commit.h"
 #include "hot.h"
 #include "judge.h"
+#include "seal.h"
 
 /* A made-up gap: prefix, and a block of no lines and no names that count. */
 enum { GAP_RECORD_BYTES = SL_RECORD_PREFIX_BYTES + 1024 };
+
+/* Parts of sealed segments that were read lately. */
+enum { PARTS_KEPT = 16 };
+struct kept_part {
+    const struct segment *segment;
+    uint64_t offset;
+    uint64_t used; /* when, by a counter */
+    struct entry *entries;
+};
 
 struct disk {
     struct store store;
@@ -22,6 +32,7 @@ struct disk {
     struct judge judge;
     struct hot_cache hot;
     struct commit commit;
+    struct background background;
     struct segment **segments; /* ascending numbers; the active one last */
     size_t segment_count;
     size_t segment_capacity;
@@ -33,6 +44,8 @@ struct disk {
     struct sl_block_builder *gap; /* of gaps that are made up */
     uint8_t *scratch;             /* SL_RECORD_MAX_BYTES, for reads */
     uint8_t gap_record[GAP_RECORD_BYTES];
+    struct kept_part parts[PARTS_KEPT];
+    uint64_t parts_used;
     uint64_t cut_records;
     uint64_t cut_bytes;
     uint64_t damaged_blocks;
@@ -47,12 +60,20 @@ const char *disk_fault_text(int fault);
 int disk_add_segment(struct disk *d, const struct segment_name *name, struct segment **ret);
 void disk_remove_segment(struct disk *d, struct segment *s);
 
+/* A segment was sealed, or can't be: what waits for that may go on. */
+void disk_sealed(struct disk *d);
+
 /* append.c */
 void disk_append(struct store *s, struct store_batch *batch);
 void disk_run(struct store *s);
 
 /* recover.c: reads everything that is there. */
 int disk_recover(struct disk *d, const char **ret_why);
+
+/* part.c: the entries of an extent, borrowed until the next call; NULL when they can't be had. */
+const struct entry *part_entries(struct disk *d, const struct sandbox *b, const struct extent *x);
+/* Forgets what was kept of a segment, or with NULL of all. */
+void part_forget(struct disk *d, const struct segment *s);
 
 /* read.c */
 int disk_read(struct store *s, struct sl_slice sandbox, uint64_t from_seq, size_t max_bytes, store_each *each,

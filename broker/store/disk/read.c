@@ -124,13 +124,6 @@ static void give_cold(struct giving *g, const struct segment *s, const struct en
 
 /* ---- the index ---- */
 
-/* Borrowed until the next call. NULL: it can't be read; what it holds is a hole. */
-static const struct entry *extent_entries(struct disk *d, const struct extent *x)
-{
-    (void)d;
-    return x->capacity ? x->entries : NULL;
-}
-
 /* The extent in which reading from `from_seq` begins. */
 static uint32_t first_extent(const struct sandbox *b, uint64_t from_seq)
 {
@@ -208,7 +201,7 @@ int disk_read(struct store *s, struct sl_slice sandbox, uint64_t from_seq, size_
     }
     for (uint32_t x = first_extent(b, g.next); x < b->extent_count && !done && !g.stopped; x++) {
         const struct extent *extent = &b->extents[x];
-        const struct entry *entries = extent_entries(d, extent);
+        const struct entry *entries = part_entries(d, b, extent);
         if (!entries)
             continue;
         for (uint32_t i = first_entry(entries, extent->count, g.next);
@@ -247,7 +240,7 @@ int disk_seek_time(struct store *s, struct sl_slice sandbox, int64_t time_ns, ui
     }
     if (low < b->extent_count) {
         const struct extent *extent = &b->extents[low];
-        const struct entry *entries = extent_entries(d, extent);
+        const struct entry *entries = part_entries(d, b, extent);
         uint32_t first = 0, last = entries ? extent->count : 0;
         while (first < last) {
             uint32_t middle = first + (last - first) / 2;
@@ -280,7 +273,7 @@ int disk_seek_back(struct store *s, struct sl_slice sandbox, uint64_t before_seq
         const struct extent *extent = &b->extents[x];
         if (extent->first_seq >= before_seq)
             continue;
-        const struct entry *entries = extent_entries(d, extent);
+        const struct entry *entries = part_entries(d, b, extent);
         for (uint32_t i = entries ? extent->count : 0; i-- > 0;) {
             const struct entry *e = &entries[i];
             if (e->first_seq >= before_seq)

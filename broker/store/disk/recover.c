@@ -100,6 +100,7 @@ static int apply(struct disk *d, struct segment *s, uint64_t offset, struct sl_s
     int answer = 0;
     struct sl_change change;
     struct sl_reader r;
+    struct state state;
     switch (record->kind) {
     case SL_RECORD_BLOCK:
         answer = table_apply_block(&d->table, s, offset, record, header, false, &applied);
@@ -114,12 +115,19 @@ static int apply(struct disk *d, struct segment *s, uint64_t offset, struct sl_s
         answer =
             sl_sandbox_id_valid(payload) ? table_apply_delete(&d->table, payload, &applied) : TABLE_MISFIT;
         break;
+    case SL_RECORD_ENGINE:
+        /* A state that recovery comes upon by scanning: its part is in memory already. */
+        if (payload.bytes >= 4 && sl_load32(payload.data) == FORMAT_STATE)
+            answer = state_decode(payload, &state) ? TABLE_MISFIT
+                                                   : table_apply_state(&d->table, &state, NULL, &applied);
+        break;
     default:
         break;
     }
     if (answer || !applied.sandbox)
         return answer;
-    applied.sandbox->state_segment = s->name.last;
+    segment_commit_time(s, record->commit_ns);
+    seal_touch(s, applied.sandbox);
     if (applied.ended)
         hot_drop(&d->hot, applied.sandbox);
     if (applied.indexed)
@@ -286,12 +294,96 @@ static int make_durable(struct disk *d, const struct segment *s, uint64_t bytes,
     return bytes ? io_sync(d->io, s->file) : 0;
 }
 
+/*
+ * Takes the states of a sealed segment. > 0 (FORMAT_MALFORMED): it has no index that can be read; whatever
+ * was taken of it is repeated by the scan that follows.
+ */
+static int load_index(struct disk *d, struct segment *s, uint64_t size)
+{
+    uint8_t last[TRAILER_BYTES];
+    struct trailer trailer;
+    if (size < TRAILER_BYTES)
+        return FORMAT_MALFORMED;
+    int64_t got = io_read(d->io, s->file, size - TRAILER_BYTES, last, TRAILER_BYTES);
+    if (got < 0)
+        return (int)got;
+    int answer = got == TRAILER_BYTES ? trailer_decode(last, size, &trailer) : FORMAT_MALFORMED;
+    if (answer)
+        return answer;
+    uint8_t *states = malloc(trailer.states_bytes + 1);
+    if (!states)
+        return -ENOMEM;
+    got = io_read(d->io, s->file, trailer.states_offset, states, trailer.states_bytes);
+    struct sl_slice bytes = sl_slice(states, trailer.states_bytes);
+    if (got != (int64_t)trailer.states_bytes)
+        answer = got < 0 ? (int)got : FORMAT_MALFORMED;
+    /* First all is checked, then all is taken. */
+    for (int taking = 0; taking < 2 && !answer; taking++) {
+        struct sl_slice rest = bytes;
+        uint32_t count = 0;
+        for (; !answer && rest.bytes; count++) {
+            struct sl_record record;
+            struct sl_slice payload;
+            struct sl_block_header ignored;
+            struct state state;
+            answer = taking ? sl_record_decode_prefix(rest, &record)
+                            : sl_record_check(rest, &record, &payload, &ignored);
+            if (answer == SL_RECORD_OK) {
+                payload = sl_slice(rest.data + SL_RECORD_PREFIX_BYTES, record.payload_bytes);
+                answer = record.kind == SL_RECORD_ENGINE ? state_decode(payload, &state) : FORMAT_MALFORMED;
+            } else {
+                answer = FORMAT_MALFORMED;
+            }
+            if (!answer && taking) {
+                struct applied applied;
+                answer = table_apply_state(&d->table, &state, s, &applied);
+                if (!answer) {
+                    applied.sandbox->state_segment = s->name.last;
+                    /* What a segment before it left hot would no longer join what comes after it. */
+                    hot_drop(&d->hot, applied.sandbox);
+                }
+            }
+            if (!answer)
+                rest = sl_slice(rest.data + SL_RECORD_PREFIX_BYTES + record.payload_bytes,
+                                rest.bytes - SL_RECORD_PREFIX_BYTES - record.payload_bytes);
+        }
+        if (!answer && count != trailer.states)
+            answer = FORMAT_MALFORMED;
+    }
+    free(states);
+    if (answer)
+        return answer;
+    s->sealed = true;
+    s->tail = s->durable = s->written = trailer.states_offset;
+    s->file_bytes = size;
+    s->oldest_commit_ns = trailer.oldest_commit_ns;
+    s->newest_commit_ns = trailer.newest_commit_ns;
+    return 0;
+}
+
+/* What recovery kept gets its index at once; if that can't be written it stays as it is. */
+static void seal_now(struct segment *s, struct io *io)
+{
+    struct seal seal;
+    if (s->durable == 0 || s->unsealable || seal_make(s, &seal))
+        return;
+    if (seal_write(io, &seal) == 0)
+        seal_finish(&seal);
+    seal_fini(&seal);
+}
+
 static int load_segment(struct disk *d, struct loading *l, uint8_t *window)
 {
     struct segment *s = l->segment;
     int64_t size = io_size(d->io, s->file);
     if (size < 0)
         return (int)size;
+    int answer = load_index(d, s, (uint64_t)size);
+    if (answer < 0 || answer == FORMAT_NEWER || answer == 0) {
+        if (l->last_birth > d->table.last_birth)
+            d->table.last_birth = l->last_birth;
+        return answer == FORMAT_NEWER ? -EPROTONOSUPPORT : answer;
+    }
     uint64_t limit = l->limit < (uint64_t)size ? l->limit : (uint64_t)size;
     uint64_t good = 0;
     if (l->last_birth > d->table.last_birth)
@@ -309,7 +401,10 @@ static int load_segment(struct disk *d, struct loading *l, uint8_t *window)
     if (good < (uint64_t)size)
         (void)io_truncate(d->io, s->file, good);
     s->tail = s->durable = s->written = good;
-    return make_durable(d, s, good, window);
+    int fault = make_durable(d, s, good, window);
+    if (!fault)
+        seal_now(s, d->io);
+    return fault;
 }
 
 /* A file whose very header is unreadable is not ours to delete: its name ends in `.bad` from now on. */

@@ -66,6 +66,9 @@ struct details {
     uint8_t data[]; /* host, pairs, names */
 };
 
+int details_new(struct sl_slice host, struct sl_slice pairs, uint16_t labels, struct sl_slice names,
+                uint8_t name_count, struct details **ret);
+
 struct pending {
     struct sandbox *sandbox;
     struct pending *next;

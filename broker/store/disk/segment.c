@@ -19,5 +19,14 @@ void segment_free(struct segment *s, struct io *io)
     if (!s)
         return;
     io_close(io, s->file);
+    free(s->touched);
     free(s);
+}
+
+void segment_commit_time(struct segment *s, int64_t commit_ns)
+{
+    if (s->oldest_commit_ns == 0 || commit_ns < s->oldest_commit_ns)
+        s->oldest_commit_ns = commit_ns;
+    if (commit_ns > s->newest_commit_ns)
+        s->newest_commit_ns = commit_ns;
 }

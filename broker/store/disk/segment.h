@@ -10,15 +10,25 @@
 #include "format.h"
 #include "io.h"
 
+struct sandbox;
+
 enum { SEGMENT_RESERVE_BYTES = 16 << 20 };
 
 struct segment {
     struct segment_name name;
-    uint64_t tail;      /* where the next record goes: what is in flight counted in */
-    uint64_t durable;   /* what has come back as durable */
-    uint32_t in_flight; /* jobs */
-    bool closed;        /* takes no more records */
-    bool sealed;        /* has its index, is never written again */
+    uint64_t tail;       /* where the next record goes: what is in flight counted in */
+    uint64_t durable;    /* what has come back as durable */
+    uint32_t in_flight;  /* jobs */
+    bool closed;         /* takes no more records */
+    bool sealed;         /* has its index, is never written again */
+    bool sealing;        /* the background thread writes its index */
+    bool suspect;        /* had a fault: is never written or synced again */
+    bool unsealable;     /* stays without its index until the next start */
+    uint64_t file_bytes; /* of a sealed one: with the index */
+    int64_t oldest_commit_ns;
+    int64_t newest_commit_ns;
+    struct sandbox **touched; /* who has a record in it, until it is sealed */
+    size_t touched_count, touched_capacity;
     /* the commit thread's: */
     int file;
     uint64_t written; /* durable for the commit thread */
@@ -29,3 +39,5 @@ struct segment {
 int segment_new(const struct segment_name *name, struct segment **ret);
 /* Closes the file. */
 void segment_free(struct segment *s, struct io *io);
+/* A record with this commit time is in it. */
+void segment_commit_time(struct segment *s, int64_t commit_ns);

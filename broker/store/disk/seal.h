@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Sealing: a closed segment gets its index behind its records and is never written again. The index is made
+ * on the home thread at the moment when the state of every sandbox is as of the segment's last record
+ * (README, invariant 6), and written in the background. Sealing is never necessary: a segment that could not
+ * be sealed stays as it is, its index in memory, and the next start scans it.
+ */
+#pragma once
+#include "background.h"
+#include "segment.h"
+#include "state.h"
+
+struct disk;
+
+/* Notes that the segment has a record of the sandbox; once per sandbox and segment. */
+void seal_touch(struct segment *s, struct sandbox *b);
+
+/* The bytes of an index, and whose they are. */
+struct seal {
+    struct segment *segment;
+    uint8_t *bytes; /* states, parts, trailer */
+    size_t size;
+    size_t count;
+    struct seal_part {
+        struct sandbox *sandbox;
+        uint64_t birth;
+        struct part part;
+    } * parts;
+    int fault;
+};
+/* Faults: -ENOMEM; -EFBIG: a state that fits no record. */
+int seal_make(struct segment *s, struct seal *ret);
+void seal_fini(struct seal *seal);
+/* Writes and syncs it. Any thread, no other one using the file. */
+int seal_write(struct io *io, const struct seal *seal);
+/* The entries in memory give way to the parts on disk. */
+void seal_finish(struct seal *seal);
+
+/* Home thread: seals the segment in the background if it is closed and nothing of it is in flight. */
+void seal_start(struct disk *d, struct segment *s);
