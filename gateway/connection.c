@@ -3,6 +3,7 @@
 #include "guard.h"
 #include "handlers.h"
 #include "server.h"
+#include "watch.h"
 #include "wire/timestamp.h"
 #include <assert.h>
 #include <errno.h>
@@ -78,6 +79,7 @@ static struct connection *connection_new(struct server *s, struct lws *wsi, bool
 
 static void connection_free(struct connection *c)
 {
+    watch_end(c->server->watch_fd, c);
     if (c->handler && c->handler->gone && c->user)
         c->handler->gone(c->user);
     LIST_REMOVE(c, all);
@@ -103,7 +105,8 @@ static void wake(struct connection *c)
     if (c->wakes)
         return;
     c->wakes = true;
-    lws_callback_on_writable(c->wsi);
+    if (!c->writing) /* else writeable() sees to it */
+        watch_writeable(c->server->watch_fd, c, c->full);
 }
 
 static void count_answer(struct connection *c, unsigned status)
@@ -220,6 +223,12 @@ void connection_abort(struct connection *c)
     wake(c);
 }
 
+void connection_hung_up(struct connection *c)
+{
+    if (c->handler->hung_up && c->user && c->handler->hung_up(c->user))
+        connection_abort(c);
+}
+
 /* ---- writing ---- */
 
 /* Hands bytes to lws, which keeps what the socket did not take. */
@@ -331,18 +340,16 @@ static int write_whole(struct connection *c)
         return -1;
     c->out_sent += bytes;
     c->finished = c->out_sent == c->out.bytes;
+    if (!c->finished)
+        wake(c);
     return 0;
 }
 
-/* The answer is with lws: close, or get ready for the next request. -1: close. */
+/* The answer is with the kernel: close, or get ready for the next request. -1: close. */
 static int finish(struct connection **slot)
 {
     struct connection *c = *slot;
     struct lws *wsi = c->wsi;
-    if (lws_partial_buffered(wsi)) { /* the callback comes again when it went out */
-        wake(c);
-        return 0;
-    }
     if (c->websocket) {
         lws_close_reason(wsi, (enum lws_close_status)c->close_code, (unsigned char *)c->close_reason,
                          strlen(c->close_reason));
@@ -355,27 +362,45 @@ static int finish(struct connection **slot)
     return lws_http_transaction_completed(wsi) ? -1 : 0;
 }
 
+/* One write per callback. A long answer with input behind its request is cut: watch.h says why. */
 static int writeable(struct connection **slot)
 {
     struct connection *c = *slot;
     if (!c)
         return 0;
+    bool first = c->bytes_sent == 0;
     c->wakes = false;
-    if (c->aborted)
+    c->writing = true;
+    int fault = c->aborted     ? -1
+                : !c->answered ? 0
+                : c->finished  ? 0
+                : c->stream    ? write_stream(c)
+                               : write_whole(c);
+    c->writing = false;
+    if (fault || c->aborted)
         return -1;
-    if (!c->answered)
-        return 0;
-    if (!c->finished && (c->stream ? write_stream(c) : write_whole(c)) < 0)
+    c->full = lws_partial_buffered(c->wsi);
+    if (c->finished && !c->full)
+        return finish(slot);
+    if (first && c->bytes_sent && watch_held(c))
         return -1;
-    return c->finished ? finish(slot) : 0;
+    if (c->wakes || c->full)
+        watch_writeable(c->server->watch_fd, c, c->full);
+    else
+        watch_wrote(c);
+    c->wakes = c->wakes || c->full;
+    return 0;
 }
 
 /* ---- requests ---- */
 
 static void start(struct connection *c)
 {
-    if (!c->answered)
-        c->handler->start(c);
+    if (c->answered)
+        return;
+    if (!c->websocket)
+        watch_begin(c->server->watch_fd, c);
+    c->handler->start(c);
 }
 
 static int http_request(struct server *s, struct lws *wsi, struct connection **slot)

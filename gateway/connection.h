@@ -49,6 +49,8 @@ struct handler {
     void (*tick)(void *user, int64_t now_ns);
     /* The gateway stops: say so and end. NULL: let it finish. */
     void (*stop)(void *user);
+    /* The client has closed its half. True: nobody reads any more. NULL: it may still read. */
+    bool (*hung_up)(void *user);
 };
 
 struct connection {
@@ -78,6 +80,9 @@ struct connection {
     bool finished; /* all of it was handed to lws */
     bool aborted;  /* cut, so that the reader sees that it is not whole */
     bool wakes;    /* a writeable callback is asked for */
+    bool writing;  /* within the callback */
+    bool full;     /* the socket was full: it is to be awaited */
+    bool watched;  /* watch.c's */
 };
 
 /* One answer, whole. `content_type` NULL: no body. `headers`: further lines, each with CRLF, or NULL. */
@@ -92,6 +97,9 @@ void connection_more(struct connection *c);
 void connection_close_with(struct connection *c, unsigned code, struct sl_slice reason);
 /* Ends it now, without the end that would make it look whole. */
 void connection_abort(struct connection *c);
+
+/* watch.c's: the client sends no more; who only follows has gone. */
+void connection_hung_up(struct connection *c);
 
 /* server.c's: the lws callback's part, and the sweep. */
 int connection_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,

@@ -267,6 +267,12 @@ static void stop(void *user)
     connection_more(l->c);
 }
 
+static bool hung_up(void *user)
+{
+    const struct logs *l = user;
+    return l->query.follow;
+}
+
 static void gone(void *user)
 {
     struct logs *l = user;
@@ -346,4 +352,4 @@ static void start(struct connection *c)
 }
 
 const struct handler logs_handler = {
-    .start = start, .next = next, .sent = sent, .gone = gone, .tick = tick, .stop = stop};
+    .start = start, .next = next, .sent = sent, .gone = gone, .tick = tick, .stop = stop, .hung_up = hung_up};

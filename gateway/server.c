@@ -3,6 +3,7 @@
 #include "feed.h"
 #include "guard.h"
 #include "options.h"
+#include "watch.h"
 #include "wire/diagnostics.h"
 #include "wire/timestamp.h"
 #include <errno.h>
@@ -60,6 +61,10 @@ static int readable(struct server *s, int fd)
     uint64_t expirations;
     if (fd == s->signal_fd) {
         take_signals(s);
+        return 0;
+    }
+    if (fd == s->watch_fd) {
+        watch_run(fd);
         return 0;
     }
     if (read(fd, &expirations, sizeof expirations) < 0 && errno != EAGAIN)
@@ -259,8 +264,9 @@ int server_open(struct server *s, int signal_fd)
         return answer ? answer : refuse("%s%s", "out of memory", "");
     int pace_fd = timer(0);
     s->tick_fd = timer(TICK_MS);
+    s->watch_fd = watch_open();
     s->signal_fd = signal_fd;
-    if (!adopt(s, s->tick_fd) || !adopt(s, pace_fd) || !adopt(s, signal_fd))
+    if (!adopt(s, s->tick_fd) || !adopt(s, pace_fd) || !adopt(s, s->watch_fd) || !adopt(s, signal_fd))
         return refuse("%s%s", "out of file descriptors", "");
     struct upstream_options upstream = {.urls = options.brokers.items,
                                         .url_count = options.brokers.count,

@@ -20,6 +20,7 @@ struct server {
     size_t connection_count;
     size_t follower_count;
     int tick_fd;   /* every 100 ms */
+    int watch_fd;
     int signal_fd; /* lws owns both fds once adopted */
     int64_t second_ns;
     int64_t stop_ns; /* monotonic: when it stops waiting for its readers; 0: not stopping */

@@ -195,3 +195,14 @@ int cri_log_exit(struct cri_log *log, int exit_code)
         unlinkat(log->folder_fd, aside, 0);
     return r;
 }
+
+void cri_log_remove(struct cri_log *log, const char *dir, const char *id)
+{
+    unlinkat(log->folder_fd, "main.log", 0);
+    unlinkat(log->folder_fd, "exit_code", 0);
+    char *path = NULL;
+    if (asprintf(&path, "%s/%s", dir, id) < 0)
+        return;
+    rmdir(path);
+    free(path);
+}

@@ -35,3 +35,5 @@ void cri_log_close(struct cri_log *log);
 void cri_log_add(struct cri_log *log, enum cri_stream stream, struct sl_slice text, int64_t now_ns);
 /* The sandbox is over: DIR/ID/exit_code, whole or not at all. 0 or -errno. */
 int cri_log_exit(struct cri_log *log, int exit_code);
+/* Removes the folder and all that this log put into it. Best effort. */
+void cri_log_remove(struct cri_log *log, const char *dir, const char *id);

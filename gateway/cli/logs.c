@@ -42,6 +42,12 @@ static const char *time_check(const char *text)
                : "is not a time (try 10m, 2026-02-20T14:30:00Z or Unix seconds)";
 }
 
+static const char *wait_check(const char *text)
+{
+    int64_t ignored;
+    return sl_duration_parse(sl_slice_of(text), &ignored) == 0 ? NULL : "is not a length of time (try 30s)";
+}
+
 static const char *stream_check(const char *text)
 {
     return strcmp(text, "stdout") == 0 || strcmp(text, "stderr") == 0 || strcmp(text, "both") == 0
@@ -71,6 +77,12 @@ static const struct sl_option table[] = {
      .type = SL_OPTION_FLAG,
      .value = &options.query.follow,
      .sentence = "stay, and print lines as they come, until the sandbox stops"},
+    {.name = "wait",
+     .type = SL_OPTION_TEXT,
+     .value = &options.query.wait,
+     .unit = "TIME",
+     .check = wait_check,
+     .sentence = "with -f: wait this long for a sandbox that is not known yet"},
     {.name = "timestamps",
      .letter = 't',
      .type = SL_OPTION_FLAG,

@@ -20,6 +20,7 @@ static const struct command {
     {"run", command_run, "sandlog run -- make test", "run a command as a sandbox: its output is its log"},
     {"logs", command_logs, "sandlog logs -f ID", "print or follow the log of one or more sandboxes"},
     {"ps", command_ps, "sandlog ps -a", "list the sandboxes"},
+    {"canary", command_canary, "sandlog canary", "write, follow and count: missing, doubled, late"},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 

@@ -88,7 +88,8 @@ static void fill(struct row *row, const json_t *box, int64_t now_ns)
 {
     foreign(json_object_get(box, "id"), row->cell[ID]);
     foreign(json_object_get(box, "state"), row->cell[STATE]);
-    since(json_object_get(box, "first_time"), now_ns, row->cell[AGE]);
+    const json_t *created = json_object_get(box, "created_time"), *first = json_object_get(box, "first_time");
+    since(json_is_string(first) ? first : created, now_ns, row->cell[AGE]);
     since(json_object_get(box, "last_time"), now_ns, row->cell[LAST]);
     snprintf(row->cell[LINES], CELL_BYTES, "%lld",
              (long long)json_integer_value(json_object_get(box, "lines")));

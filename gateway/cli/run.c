@@ -2,6 +2,7 @@
 /* sandlog run: a command as a sandbox. Its stdout and stderr pass through and are its log. */
 #include "commands.h"
 #include "cri_log.h"
+#include "run_id.h"
 #include "say.h"
 #include "wire/options.h"
 #include "wire/sandbox_id.h"
@@ -14,10 +15,8 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 /*
@@ -77,20 +76,6 @@ struct running {
     bool over, warned;
     int status; /* exit status of the command */
 };
-
-static char *generated_id(void)
-{
-    uint16_t chance = (uint16_t)getpid();
-    ssize_t n = getrandom(&chance, sizeof chance, GRND_NONBLOCK);
-    (void)n; /* without it, the process id has to do */
-    time_t now = time(NULL);
-    struct tm tm;
-    char stamp[32];
-    gmtime_r(&now, &tm);
-    strftime(stamp, sizeof stamp, "%Y%m%d-%H%M%S", &tm);
-    char *id = NULL;
-    return asprintf(&id, "run-%s-%04x", stamp, chance) < 0 ? NULL : id;
-}
 
 /* 0 or the errno of what failed. */
 static int start(struct running *run, char **argv, const sigset_t *mask)
@@ -226,7 +211,7 @@ int command_run(int argc, char **argv)
     sl_options_read(&program, argc, argv, true, &first);
     if (first == argc)
         sl_usage_error(&program, "name a command: sandlog run -- CMD [ARGUMENT]...");
-    char *made = options.id ? NULL : generated_id();
+    char *made = options.id ? NULL : run_id("run");
     const char *id = options.id ? options.id : made;
     if (!id) {
         say("%s", say_errno(ENOMEM));

@@ -15,7 +15,7 @@
 #include "server.h"
 
 struct stream_query {
-    const char *tail, *since, *until, *stream, *regex, *container; /* as typed; NULL: not given */
+    const char *tail, *since, *until, *stream, *regex, *container, *wait; /* as typed; NULL: not given */
     bool ignore_case, follow;
 };
 

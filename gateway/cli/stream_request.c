@@ -55,6 +55,8 @@ static bool build_url(const struct stream *s, char **ret)
     }
     if (ok && q->until)
         ok = add_parameter(&url, s->curl, "until", grown_age(q->until, elapsed_ns, until, sizeof until));
+    if (ok && !s->accepted)
+        ok = add_parameter(&url, s->curl, "wait", q->wait);
     ok = ok && add_parameter(&url, s->curl, "stream", q->stream) &&
          add_parameter(&url, s->curl, "regex", q->regex) &&
          add_parameter(&url, s->curl, "container", q->container);
