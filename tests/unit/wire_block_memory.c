@@ -70,7 +70,7 @@ static void a_line_that_finds_no_memory_leaves_the_builder_as_it_was(void **stat
     static uint8_t out[128 << 10];
     unsigned failures = 0;
     for (unsigned allowed = 0; allowed < 60; allowed++) {
-        struct sl_block_builder *b;
+        struct sl_block_builder *b = NULL;
         allocations_left = 1;
         assert_int_equal(sl_block_builder_new(&b), 0);
         sl_block_builder_reset(b, sl_slice_of("box"));
