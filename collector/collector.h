@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The collector: what ties watching, reading, packing and shipping together. finder.c turns names into files,
+ * places.c decides where reading begins, turns.c reads, ends.c knows when a sandbox is over, home.c is the
+ * loop and what the outside sees. One home thread; nothing in here blocks but reading files.
+ */
+#pragma once
+#include "options.h"
+#include "pack.h"
+#include "ship.h"
+#include "tail.h"
+#include "wire/ops.h"
+
+struct collector {
+    const struct collector_options *options;
+    struct pattern *patterns;
+    size_t pattern_count;
+    struct fleet fleet;
+    struct watch *watch;
+    struct pack pack;
+    struct ship *ship;
+    struct sandbox *timers; /* those with something to look at later */
+    uint64_t epoch;
+    bool deep; /* the last round of turns left files with more to read */
+    struct counts {
+        struct sl_counter lines, bytes, blocks, malformed, rotations, truncations, requests, sent_bytes,
+            resends, refused, files_refused, ids_invalid, overflows, swept;
+        struct sl_counter gaps[SL_GAP_DAMAGED + 1];
+        struct sl_gauge open_files, files, sandboxes, folders, folders_unwatched, lag_bytes, lag_seconds,
+            held_bytes, in_flight, connected;
+    } counts;
+};
+
+/* ---- finder.c: events of the watch */
+void finder_name(void *arg, struct folder *folder, const char *name, enum news news);
+void finder_look(void *arg, struct folder *folder, bool listed);
+void finder_missed(void *arg, struct folder *folder);
+/* The log's names that were seen and never opened, once it is sure that they were not renamed: a gap each. */
+void finder_settle_missed(struct collector *c, struct log *log, int64_t now_ns);
+/* Looks at one name again. */
+void finder_reconcile(struct collector *c, struct log *log, const char *name, enum news news);
+
+/* ---- places.c */
+/* The broker's places of a sandbox: all its files are placed anew. */
+void places_known(void *arg, struct sandbox *s, const struct sl_source_place *places, uint32_t count);
+/* Tries to place one file; it stays FILE_UNPLACED when that can't be told yet. Faults: of reading. */
+int places_place(struct collector *c, struct file *f);
+/* `copy` goes on for `f`, whose content it has. Nothing of f is in flight. */
+void places_adopt(struct collector *c, struct file *copy, struct file *f);
+/* The file starts again at 0 as its next incarnation. */
+void places_new_life(struct file *f, uint8_t gap_reason);
+
+/* ---- turns.c */
+/* Work of one sandbox: about one block. True when it should get another turn. */
+bool turns_take(struct collector *c, struct sandbox *s);
+/* There may be something to read in the file. */
+void turns_touch(struct collector *c, struct file *f);
+/* Looks at the sandbox again in this time at the latest. */
+void turns_later(struct collector *c, struct sandbox *s, int64_t delay_ns);
+/* Sandboxes whose time has come. */
+void turns_timers(struct collector *c, int64_t now_ns);
+void turns_answered(void *arg, struct sandbox *s);
+void turns_buried(void *arg, struct file *f);
+
+/* ---- ends.c */
+/* A file beside logs: exit_code, config.v2.json. True if the name is one of them. */
+bool ends_beside(struct collector *c, struct folder *folder, const char *name, enum news news);
+void ends_stop(void *arg, struct sl_slice sandbox);
+void ends_said(void *arg, struct sandbox *s, bool ok);
+/* Host, labels (and that it runs again) before the first block of a connection; -ENOMEM. */
+int ends_announce(struct collector *c, struct sandbox *s);
+void ends_attrs(void *arg, struct log *log, struct sl_slice attrs);
+/* If its end is known and everything is read and acknowledged, says so; forgets what is over. */
+void ends_check(struct collector *c, struct sandbox *s);
+
+/* ---- home.c */
+int collector_run(const struct collector_options *options);

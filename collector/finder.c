@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Names become files: which log a name belongs to, which file it is, and which files have lost theirs. */
+#include "collector.h"
+#include "rotated.h"
+#include "wire/diagnostics.h"
+#include "wire/timestamp.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/stat.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <xxhash.h>
+
+enum { PATH_SHOWN_BYTES = 1024 };
+static const int64_t MISSED_GRACE_NS = INT64_C(100) * SL_NS_PER_MS;
+static const int64_t NAMELESS_GRACE_NS = SL_NS_PER_S;
+
+static void say(enum sl_level level, const char *event, const struct folder *folder, const char *name,
+                const char *why)
+{
+    char path[PATH_SHOWN_BYTES], shown[PATH_SHOWN_BYTES];
+    folder_path(folder, name, path, sizeof path);
+    sl_log(level, event, "path=%s why=\"%s\"", sl_log_value(sl_slice_of(path), shown, sizeof shown), why);
+}
+
+/* ---- logs ---- */
+
+/* A container's name is shown and asked for, not trusted: what it may not hold becomes `_`. */
+static struct sl_slice container_name(struct sl_slice captured, char out[SL_ID_MAX_BYTES])
+{
+    size_t bytes = captured.bytes < SL_ID_MAX_BYTES ? captured.bytes : SL_ID_MAX_BYTES;
+    for (size_t i = 0; i < bytes; i++)
+        out[i] = sl_container_valid(sl_slice(captured.data + i, 1)) || captured.data[i] == '.'
+                     ? (char)captured.data[i]
+                     : '_';
+    if (!sl_container_valid(sl_slice(out, bytes)))
+        bytes = 0;
+    return sl_slice(out, bytes);
+}
+
+static bool match_base(const struct folder *folder, const char *base, size_t bytes, struct captures *ret)
+{
+    const struct pattern *p = folder->root->pattern;
+    folder_captures(folder, ret);
+    return bytes <= UINT8_MAX && pattern_match(p->components[folder->depth], sl_slice(base, bytes), ret);
+}
+
+static struct log *new_log(struct collector *c, struct folder *folder, const char *base, size_t bytes,
+                           const struct captures *captures)
+{
+    struct sl_slice id = captures_get(captures, "sandbox");
+    if (!sl_sandbox_id_valid(id)) {
+        /* said once for a name: it is met again only in another listing */
+        sl_count(&c->counts.ids_invalid, 1);
+        say(SL_WARNING, "file.skipped", folder, base, "what {sandbox} captures is not a valid sandbox id");
+        return NULL;
+    }
+    char name[SL_ID_MAX_BYTES];
+    struct sandbox *s = fleet_sandbox(&c->fleet, id);
+    return s ? fleet_log_new(&c->fleet, s, folder, base, bytes,
+                             container_name(captures_get(captures, "container"), name))
+             : NULL;
+}
+
+/* The log a name belongs to, by its base: made when there is none. NULL: none of ours. */
+static struct log *log_of(struct collector *c, struct folder *folder, const char *name, enum news news)
+{
+    size_t bytes = strlen(name);
+    struct log *log = fleet_find_log(&c->fleet, folder, name, bytes);
+    struct sl_slice base;
+    struct captures captures;
+    if (log)
+        return log;
+    if (rotated_name(sl_slice(name, bytes), &base)) {
+        log = fleet_find_log(&c->fleet, folder, (const char *)base.data, base.bytes);
+        if (log)
+            return log;
+    } else {
+        base.bytes = 0;
+    }
+    if (news == NEWS_WENT || news == NEWS_WRITTEN)
+        return NULL;
+    if (match_base(folder, name, bytes, &captures)) {
+        /* `{sandbox}` matches `web` and `web.1`: the latter belongs to the former if that is there */
+        struct statx st;
+        char other[256];
+        if (base.bytes > 0 && base.bytes < sizeof other) {
+            struct captures of_base;
+            memcpy(other, name, base.bytes);
+            other[base.bytes] = 0;
+            if (match_base(folder, other, base.bytes, &of_base) && folder_statx(folder, other, &st) == 0)
+                return new_log(c, folder, other, base.bytes, &of_base);
+        }
+        return new_log(c, folder, name, bytes, &captures);
+    }
+    if (base.bytes > 0 && match_base(folder, name, base.bytes, &captures))
+        return new_log(c, folder, name, base.bytes, &captures);
+    return NULL;
+}
+
+/* ---- files ---- */
+
+static struct file *file_named(const struct log *log, const char *name)
+{
+    for (struct file *f = log->files; f; f = f->next)
+        if (f->name && strcmp(f->name, name) == 0)
+            return f;
+    return NULL;
+}
+
+static void lose_name(struct collector *c, struct file *f)
+{
+    free(f->name);
+    f->name = NULL;
+    f->nameless_ns = sl_monotonic_ns();
+    turns_touch(c, f);
+    turns_later(c, f->log->sandbox, NAMELESS_GRACE_NS);
+}
+
+static void rename_file(struct collector *c, struct file *f, const char *name)
+{
+    char *copy = strdup(name);
+    if (!copy)
+        return;
+    if (f->name && strcmp(f->name, f->log->base) == 0)
+        sl_count(&c->counts.rotations, 1);
+    free(f->name);
+    f->name = copy;
+    f->nameless_ns = 0;
+}
+
+/* Where a new name stands: before the first file that is newer by its name. */
+static struct file *successor(const struct log *log, const char *name)
+{
+    struct sl_slice base = sl_slice(log->base, log->base_bytes);
+    for (struct file *f = log->files; f; f = f->next)
+        if (f->name && rotated_compare(base, sl_slice_of(name), sl_slice_of(f->name)) < 0)
+            return f;
+    return NULL;
+}
+
+static void phantom(struct collector *c, struct log *log, const char *name)
+{
+    struct file *f = fleet_file_new(&c->fleet, log, NULL, name);
+    static uint64_t count;
+    if (!f)
+        return;
+    char path[PATH_SHOWN_BYTES];
+    uint64_t salt[2] = {(uint64_t)sl_now_ns(), ++count};
+    folder_path(log->folder, name, path, sizeof path);
+    XXH128_canonical_t key;
+    XXH128_canonicalFromHash(&key, XXH3_128bits_withSeed(path, strlen(path), XXH3_64bits(salt, sizeof salt)));
+    memcpy(f->source.key, key.digest, 16);
+    f->source.incarnation = 1;
+    free(f->name);
+    f->name = NULL;
+    f->phantom = true;
+    f->state = FILE_READING;
+    say(SL_WARNING, "file.missed", log->folder, name, "it was gone before it could be opened");
+    fleet_ready(&c->fleet, log->sandbox);
+}
+
+void finder_settle_missed(struct collector *c, struct log *log, int64_t now_ns)
+{
+    if (log->missed == 0)
+        return;
+    if (now_ns - log->missed_ns < MISSED_GRACE_NS) {
+        turns_later(c, log->sandbox, MISSED_GRACE_NS);
+        return;
+    }
+    log->missed = 0;
+    phantom(c, log, log->base);
+}
+
+static void refuse(struct collector *c, struct log *log, const char *name)
+{
+    if (log->refused_said)
+        return;
+    log->refused_said = true;
+    sl_count(&c->counts.files_refused, 1);
+    say(SL_WARNING, "file.refused", log->folder, name,
+        "it is not a regular file with one link below the watched root");
+}
+
+static void new_file(struct collector *c, struct log *log, const char *name)
+{
+    struct file *f = fleet_file_new(&c->fleet, log, successor(log, name), name);
+    if (!f)
+        return;
+    f->gz = strcmp(name, log->base) != 0 && rotated_is_gz(sl_slice_of(name));
+    f->grown_ns = sl_monotonic_ns();
+    int r = tail_open(&c->fleet, f);
+    if (r == TAIL_GONE || r == TAIL_REFUSED) {
+        fleet_file_free(&c->fleet, f);
+        if (r == TAIL_REFUSED) {
+            refuse(c, log, name);
+        } else {
+            if (log->missed++ == 0)
+                log->missed_ns = sl_monotonic_ns();
+            turns_later(c, log->sandbox, MISSED_GRACE_NS);
+        }
+        return;
+    }
+    if (r < 0)
+        say(SL_WARNING, "file.unreadable", log->folder, name, strerror(-r));
+    if (log->missed > 0)
+        log->missed--;
+    struct sandbox *s = log->sandbox;
+    if (s->end == END_SAID)
+        s->end = END_NONE;
+    turns_touch(c, f);
+}
+
+static bool same(const struct file *f, const struct statx *st)
+{
+    const struct identity *i = &f->identity;
+    return i->inode == st->stx_ino && i->device == ((uint64_t)st->stx_dev_major << 32 | st->stx_dev_minor) &&
+           (!(st->stx_mask & STATX_BTIME) ||
+            i->birth_ns == (int64_t)st->stx_btime.tv_sec * SL_NS_PER_S + st->stx_btime.tv_nsec);
+}
+
+void finder_reconcile(struct collector *c, struct log *log, const char *name, enum news news)
+{
+    struct statx st;
+    struct file *named = file_named(log, name);
+    int r = folder_statx(log->folder, name, &st);
+    if (r < 0) {
+        if (r != -ENOENT && r != -ENOTDIR)
+            return;
+        if (named) {
+            lose_name(c, named);
+        } else if (news == NEWS_CAME) {
+            if (log->missed++ == 0)
+                log->missed_ns = sl_monotonic_ns();
+            turns_later(c, log->sandbox, MISSED_GRACE_NS);
+        }
+        return;
+    }
+    if (!S_ISREG(st.stx_mode) || st.stx_nlink > 1) {
+        if (named && !same(named, &st))
+            lose_name(c, named);
+        if (!named)
+            refuse(c, log, name);
+        return;
+    }
+    struct file *f = log->files;
+    while (f && (f->phantom || !same(f, &st)))
+        f = f->next;
+    if (named && named != f)
+        lose_name(c, named);
+    if (!f) {
+        new_file(c, log, name);
+        return;
+    }
+    if (!f->name || strcmp(f->name, name) != 0) {
+        if (!f->name && log->missed > 0 && news == NEWS_CAME)
+            log->missed--;
+        rename_file(c, f, name);
+        turns_touch(c, f);
+    }
+    if (st.stx_size != f->size && !f->gz)
+        turns_touch(c, f);
+}
+
+/* ---- events ---- */
+
+void finder_name(void *arg, struct folder *folder, const char *name, enum news news)
+{
+    struct collector *c = arg;
+    if (ends_beside(c, folder, name, news))
+        return;
+    struct log *log = log_of(c, folder, name, news);
+    if (!log)
+        return;
+    if (news == NEWS_WRITTEN) {
+        struct file *f = file_named(log, name);
+        if (f) {
+            f->grown_ns = sl_monotonic_ns();
+            turns_touch(c, f);
+            return;
+        }
+        /* a file whose name was taken from it may still be written under the name inotify knows */
+        for (f = log->files; f; f = f->next)
+            if (!f->name && f->fd >= 0)
+                turns_touch(c, f);
+    }
+    finder_reconcile(c, log, name, news);
+}
+
+void finder_look(void *arg, struct folder *folder, bool listed)
+{
+    struct collector *c = arg;
+    for (struct log *log = folder->logs; log; log = log->folder_next) {
+        char names[64][256];
+        size_t count = 0;
+        for (struct file *f = log->files; listed && f && count < 64; f = f->next)
+            if (f->name && strlen(f->name) < sizeof names[0] && strcmp(f->name, log->base) != 0)
+                strcpy(names[count++], f->name);
+        for (size_t i = 0; i < count; i++)
+            finder_reconcile(c, log, names[i], NEWS_THERE);
+        finder_reconcile(c, log, log->base, NEWS_THERE);
+    }
+}
+
+void finder_missed(void *arg, struct folder *folder)
+{
+    struct collector *c = arg;
+    struct captures captures;
+    folder_captures(folder, &captures);
+    struct log *log = fleet_find_log(&c->fleet, folder, "", 0);
+    if (!log)
+        log = new_log(c, folder, "", 0, &captures);
+    if (log)
+        phantom(c, log, "");
+}

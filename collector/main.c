@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+/* sandlog-collector: reads the log files of one host and ships their lines. */
+#include "collector.h"
+#include "wire/diagnostics.h"
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static enum sl_level level(const char *name)
+{
+    switch (*name) {
+    case 'e':
+        return SL_ERROR;
+    case 'w':
+        return SL_WARNING;
+    case 'd':
+        return SL_DEBUG;
+    default:
+        return SL_INFORM;
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct collector_options options = *collector_options_read(argc, argv);
+    static char host[256];
+    sl_log_init("collector", level(options.log_level));
+    if (!options.host) {
+        if (gethostname(host, sizeof host - 1) < 0 || host[0] == 0)
+            strcpy(host, "localhost");
+        options.host = host;
+    }
+    return collector_run(&options);
+}

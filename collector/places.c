@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Where reading begins: the broker's places, matched with the files that are there. */
+#include "collector.h"
+#include "wire/diagnostics.h"
+#include "wire/timestamp.h"
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+/* A sibling that may be a copy in the making is waited for this long. */
+static const int64_t COPY_GRACE_NS = INT64_C(5) * SL_NS_PER_S;
+
+static const char *host_of(const struct collector *c)
+{
+    return c->options->host;
+}
+
+static void clear(struct collector *c, struct file *f)
+{
+    file_forget_joins(&c->fleet, f);
+    if (f->longer)
+        f->longer->on = false;
+    f->life++;
+    f->at = f->sent = f->acked = f->drop_until = f->searched = 0;
+    f->fingerprint = 0;
+    f->fingerprint_bytes = 0;
+    f->copy_of = NULL;
+    f->gap_reason = SL_GAP_NONE;
+    f->known = f->borrowed = f->truncated = f->wrapped = f->closing = f->closed = false;
+    f->dirty = true;
+    if (!f->phantom && f->state != FILE_BURIED)
+        f->state = FILE_UNPLACED;
+}
+
+void places_new_life(struct file *f, uint8_t gap_reason)
+{
+    uint32_t incarnation = f->source.incarnation + (f->known || f->sent > 0);
+    assert(!f->joins && f->in_flight == 0);
+    if (f->longer)
+        f->longer->on = false;
+    f->life++;
+    f->at = f->sent = f->acked = f->drop_until = f->searched = f->size = 0;
+    f->fingerprint = 0;
+    f->fingerprint_bytes = 0;
+    f->known = f->truncated = f->wrapped = false;
+    f->source.incarnation = incarnation;
+    f->gap_reason = gap_reason;
+    f->dirty = true;
+}
+
+void places_adopt(struct collector *c, struct file *copy, struct file *f)
+{
+    assert(f->in_flight == 0 && copy->in_flight == 0);
+    file_forget_joins(&c->fleet, copy);
+    copy->source = f->source;
+    copy->at = f->at;
+    copy->sent = f->sent;
+    copy->acked = f->acked;
+    copy->drop_until = f->drop_until;
+    copy->searched = f->at;
+    copy->fingerprint = f->fingerprint;
+    copy->fingerprint_bytes = f->fingerprint_bytes;
+    copy->joins = f->joins;
+    copy->known = f->known;
+    copy->borrowed = true;
+    copy->copy_of = NULL;
+    copy->state = FILE_READING;
+    copy->dirty = true;
+    f->joins = NULL;
+    fleet_ready(&c->fleet, copy->log->sandbox);
+}
+
+static void go_on(struct file *f, const struct sl_source_place *p)
+{
+    f->source = p->source;
+    f->at = p->open_from;
+    f->sent = f->acked = f->drop_until = p->offset;
+    f->searched = f->at;
+    f->fingerprint = p->fingerprint;
+    f->fingerprint_bytes = p->fingerprint_bytes;
+    f->known = true;
+    f->state = FILE_READING;
+}
+
+static void drop_place(struct sandbox *s, uint32_t i)
+{
+    s->places[i] = s->places[--s->place_count];
+    if (s->place_count == 0) {
+        free(s->places);
+        s->places = NULL;
+    }
+}
+
+/* The file is still the one that the place is about, and has what was read of it. > 0: it is not. */
+static int still(struct collector *c, struct file *f, const struct sl_source_place *p)
+{
+    uint64_t fingerprint, size;
+    bool linked;
+    int r;
+    if (p->fingerprint_bytes > 0) {
+        r = tail_fingerprint(&c->fleet, f, p->fingerprint_bytes, &fingerprint);
+        if (r != 0)
+            return r;
+        if (fingerprint != p->fingerprint)
+            return 1;
+    }
+    if (f->gz)
+        return 0;
+    r = tail_stat(f, &size, &linked);
+    return r < 0 ? r : size < p->offset;
+}
+
+/* By its own key. 0: placed. > 0: the broker does not know it. */
+static int place_known(struct collector *c, struct file *f, const uint8_t key[16])
+{
+    struct sandbox *s = f->log->sandbox;
+    for (uint32_t i = 0; i < s->place_count; i++) {
+        struct sl_source_place *p = &s->places[i];
+        if (memcmp(p->source.key, key, 16) != 0)
+            continue;
+        s->chain_lost = false;
+        if (p->flags & SL_SOURCE_BURIED) {
+            f->state = FILE_BURIED;
+            f->dirty = false;
+            drop_place(s, i);
+            return 0;
+        }
+        int r = still(c, f, p);
+        if (r < 0)
+            return r;
+        if (r == 0) {
+            go_on(f, p);
+            drop_place(s, i);
+            return 0;
+        }
+        /* Truncated while nobody looked. The place stays: a copy of what it was may be there. */
+        f->source = p->source;
+        f->known = true;
+        places_new_life(f, SL_GAP_SOURCE_TRUNCATED);
+        f->state = FILE_READING;
+        return 0;
+    }
+    return 1;
+}
+
+static bool is_sibling(const struct file *f)
+{
+    return f->name && strcmp(f->name, f->log->base) != 0;
+}
+
+/* Both begin alike, as far as the shorter one goes. < 0: fault; 1: they differ; 2: too little to tell. */
+static int begins_alike(struct collector *c, struct file *f, struct file *other)
+{
+    uint8_t a[SL_FINGERPRINT_MAX_BYTES], b[SL_FINGERPRINT_MAX_BYTES];
+    int r = tail_open(&c->fleet, other);
+    if (r != 0)
+        return r < 0 ? r : 1;
+    ssize_t n = tail_read(&c->fleet, f, 0, a, sizeof a);
+    ssize_t m = tail_read(&c->fleet, other, 0, b, sizeof b);
+    if (n == -EBADMSG)
+        return 2;
+    if (n < 0 || m < 0)
+        return n < 0 ? (int)n : (int)m;
+    size_t least = n < m ? (size_t)n : (size_t)m;
+    if (memcmp(a, b, least) != 0)
+        return 1;
+    /* What begins alike and is shorter than what is compared may be growing into a copy. */
+    return least < sizeof a && n <= m && least < other->fingerprint_bytes ? 2 : least == 0 ? 1 : 0;
+}
+
+/* As a copy, or the .gz, of something known. 0: placed; 1: of nothing; 2: can't be told yet. */
+static int place_copy(struct collector *c, struct file *f)
+{
+    struct sandbox *s = f->log->sandbox;
+    int answer = 1;
+    for (uint32_t i = 0; i < s->place_count; i++) {
+        struct sl_source_place p = s->places[i];
+        uint64_t fingerprint;
+        if (p.flags & SL_SOURCE_BURIED || p.fingerprint_bytes == 0)
+            continue;
+        int r = tail_fingerprint(&c->fleet, f, p.fingerprint_bytes, &fingerprint);
+        if (r < 0)
+            return r;
+        if (r > 0 || fingerprint != p.fingerprint) {
+            if (r > 0)
+                answer = 2;
+            continue;
+        }
+        s->chain_lost = false;
+        go_on(f, &p);
+        f->borrowed = true;
+        drop_place(s, i);
+        for (struct file *other = f->log->files; other; other = other->next)
+            if (other != f && other->gap_reason == SL_GAP_SOURCE_TRUNCATED &&
+                memcmp(other->source.key, p.source.key, 16) == 0)
+                other->gap_reason = SL_GAP_NONE;
+        return 0;
+    }
+    for (struct file *other = f->log->files; other; other = other->next) {
+        if (other == f || other->phantom || other->state == FILE_COPY || other->state == FILE_UNPLACED)
+            continue;
+        int r = begins_alike(c, f, other);
+        if (r < 0)
+            return r;
+        if (r == 2)
+            answer = 2;
+        if (r != 0)
+            continue;
+        if (other->state == FILE_BURIED) {
+            f->state = FILE_BURIED;
+        } else {
+            f->state = FILE_COPY;
+            f->copy_of = other;
+        }
+        f->dirty = false;
+        return 0;
+    }
+    return answer;
+}
+
+int places_place(struct collector *c, struct file *f)
+{
+    struct sandbox *s = f->log->sandbox;
+    uint8_t key[16];
+    assert(f->state == FILE_UNPLACED && f->fd >= 0);
+    tail_key(sl_slice_of(host_of(c)), &f->identity, key);
+    int r = place_known(c, f, key);
+    if (r <= 0)
+        return r;
+    if (is_sibling(f)) {
+        /* a base that is not placed yet can't be compared with */
+        for (struct file *other = f->log->files; other; other = other->next) {
+            uint8_t of_other[16];
+            if (other->state != FILE_UNPLACED || is_sibling(other) || tail_open(&c->fleet, other) != 0)
+                continue;
+            tail_key(sl_slice_of(host_of(c)), &other->identity, of_other);
+            r = place_known(c, other, of_other);
+            if (r < 0)
+                return r;
+        }
+        r = place_copy(c, f);
+        if (r <= 0)
+            return r;
+        if (r == 2 && sl_monotonic_ns() - f->grown_ns < COPY_GRACE_NS)
+            return 0;
+    }
+    memcpy(f->source.key, key, 16);
+    f->source.incarnation = 1;
+    f->state = FILE_READING;
+    if (s->chain_lost && !is_sibling(f)) {
+        s->chain_lost = false;
+        f->gap_reason = SL_GAP_SOURCE_VANISHED;
+    }
+    return 0;
+}
+
+void places_known(void *arg, struct sandbox *s, const struct sl_source_place *places, uint32_t count)
+{
+    struct collector *c = arg;
+    free(s->places);
+    s->places = NULL;
+    s->place_count = 0;
+    if (count > 0) {
+        s->places = malloc(count * sizeof *places);
+        if (!s->places) {
+            fleet_want_sync(&c->fleet, s);
+            return;
+        }
+        memcpy(s->places, places, count * sizeof *places);
+        s->place_count = count;
+        s->told = true;
+    }
+    bool open = false, buried = count > 0;
+    for (uint32_t i = 0; i < count; i++) {
+        buried = buried && places[i].flags & SL_SOURCE_BURIED;
+        open = open || (!(places[i].flags & (SL_SOURCE_BURIED | SL_SOURCE_CLOSED)) && places[i].offset > 0);
+    }
+    s->end_quiet = buried;
+    s->chain_lost = open && !s->synced_once;
+    s->synced_once = true;
+    s->sync = SYNC_DONE;
+    s->broken = false;
+    for (struct log *log = s->logs; log; log = log->sandbox_next) {
+        log->wait_until_ns = 0;
+        for (struct file *f = log->files; f; f = f->next)
+            clear(c, f);
+    }
+    fleet_ready(&c->fleet, s);
+}

@@ -1,0 +1,495 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Turns: who is read now, in which order the files of a log are read, and when a file is over. */
+#include "collector.h"
+#include "wire/diagnostics.h"
+#include "wire/timestamp.h"
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+/* A rotated file whose last line is open is waited for this long before the next file is begun. */
+static const int64_t TORN_GRACE_NS = SL_NS_PER_S;
+/* A rotated file stays open this long for late writes; a deleted one this long after it last grew. */
+static const int64_t LATE_GRACE_NS = INT64_C(5) * SL_NS_PER_S;
+static const int64_t GONE_GRACE_NS = SL_NS_PER_S;
+static const int64_t RETRY_NS = INT64_C(200) * SL_NS_PER_MS;
+
+enum step {
+    STEP_IDLE,  /* nothing to do until something happens */
+    STEP_AGAIN, /* something was done */
+    STEP_DEEP,  /* a block was made and there is more to read */
+};
+
+void turns_touch(struct collector *c, struct file *f)
+{
+    if (f->state == FILE_COPY || f->state == FILE_BURIED)
+        return;
+    f->dirty = true;
+    if (f->behind_ns == 0)
+        f->behind_ns = sl_monotonic_ns();
+    fleet_ready(&c->fleet, f->log->sandbox);
+}
+
+void turns_later(struct collector *c, struct sandbox *s, int64_t delay_ns)
+{
+    int64_t at_ns = sl_monotonic_ns() + delay_ns;
+    if (!s->in_timers) {
+        s->in_timers = true;
+        s->timer_ns = at_ns;
+        s->timer_next = c->timers;
+        c->timers = s;
+    } else if (at_ns < s->timer_ns) {
+        s->timer_ns = at_ns;
+    }
+}
+
+static enum step wait(struct collector *c, struct log *log, int64_t delay_ns)
+{
+    log->wait_until_ns = sl_monotonic_ns() + delay_ns;
+    turns_later(c, log->sandbox, delay_ns);
+    return STEP_IDLE;
+}
+
+static bool settled(const struct file *f)
+{
+    return f->in_flight == 0 && f->acked == f->sent;
+}
+
+static void break_sandbox(struct collector *c, struct sandbox *s)
+{
+    s->broken = true;
+    turns_answered(c, s);
+}
+
+static int gap(struct collector *c, struct file *f, uint8_t reason, uint16_t more_flags)
+{
+    sl_count(&c->counts.gaps[reason], 1);
+    return pack_mark(&c->pack, f,
+                     &(struct sl_block_header){.flags = (uint16_t)(SL_BLOCK_GAP | more_flags),
+                                               .gap_reason = reason,
+                                               .gap_lines = SL_GAP_LINES_UNKNOWN});
+}
+
+/* ---- the end of a file ---- */
+
+/* The file that comes after it in its log; copies do not count. */
+static struct file *follower(const struct file *f)
+{
+    struct file *next = f->next;
+    while (next && (next->state == FILE_COPY || next->state == FILE_BURIED || next->phantom))
+        next = next->next;
+    return next;
+}
+
+static struct file *copy_of(const struct file *f)
+{
+    for (struct file *other = f->log->files; other; other = other->next)
+        if (other->state == FILE_COPY && other->copy_of == f)
+            return other;
+    return NULL;
+}
+
+static bool is_open(const struct file *f)
+{
+    return f->joins || f->searched > f->at;
+}
+
+/* A copy that was read under another source becomes known under its own, as read to its end. */
+static int settle_copy(struct collector *c, struct file *f)
+{
+    uint8_t key[16];
+    int r = tail_open(&c->fleet, f);
+    if (r != 0)
+        return r;
+    tail_key(sl_slice_of(c->options->host), &f->identity, key);
+    f->borrowed = false;
+    if (memcmp(key, f->source.key, 16) == 0 || f->at == 0)
+        return 0;
+    memcpy(f->source.key, key, 16);
+    f->source.incarnation = 1;
+    f->sent = f->acked = 0;
+    f->drop_until = 0;
+    f->known = false;
+    f->fingerprint_bytes = f->at < SL_FINGERPRINT_MAX_BYTES ? (uint16_t)f->at : SL_FINGERPRINT_MAX_BYTES;
+    r = tail_fingerprint(&c->fleet, f, f->fingerprint_bytes, &f->fingerprint);
+    if (r != 0)
+        f->fingerprint_bytes = 0;
+    return pack_mark(&c->pack, f, &(struct sl_block_header){0});
+}
+
+/* Read to its end, and a newer one is there. */
+static enum step pass_on(struct collector *c, struct file *f, struct file *next)
+{
+    struct log *log = f->log;
+    if (next->state == FILE_UNPLACED) {
+        int r = tail_open(&c->fleet, next);
+        if (r == 0)
+            r = places_place(c, next);
+        if (r < 0)
+            return wait(c, log, RETRY_NS);
+        if (next->state == FILE_COPY || next->state == FILE_BURIED || r > 0)
+            return r > 0 ? wait(c, log, RETRY_NS) : STEP_AGAIN;
+        if (next->state == FILE_UNPLACED)
+            return wait(c, log, RETRY_NS);
+    }
+    int64_t quiet_ns = sl_monotonic_ns() - f->grown_ns;
+    if (!f->wrapped && is_open(f) && f->fd >= 0 && quiet_ns < TORN_GRACE_NS)
+        return wait(c, log, TORN_GRACE_NS - quiet_ns);
+    if (!f->wrapped) {
+        bool carry = memcmp(f->source.key, next->source.key, 16) != 0 && !next->truncated && next->at == 0 &&
+                     next->gap_reason == SL_GAP_NONE && !f->borrowed;
+        /* after a restart the next file may have been begun already: then its own open_from speaks for what
+           it continues, and what is open here is carried all the same */
+        carry = carry || (memcmp(f->source.key, next->source.key, 16) != 0 && f->joins && !f->borrowed);
+        f->wrapped = true;
+        if (f->fd >= 0 && pack_wrap(&c->pack, f, carry) < 0) {
+            break_sandbox(c, log->sandbox);
+            return STEP_IDLE;
+        }
+    }
+    if (!settled(f))
+        return STEP_IDLE;
+    if (f->borrowed) {
+        int r = settle_copy(c, f);
+        if (r < 0) {
+            break_sandbox(c, log->sandbox);
+            return STEP_IDLE;
+        }
+        if (!settled(f))
+            return STEP_AGAIN;
+    }
+    if (f->joins && !next->joins)
+        pack_carry(&c->pack, f, next);
+    f->state = FILE_DONE;
+    f->behind_ns = 0;
+    f->grown_ns = sl_monotonic_ns();
+    turns_later(c, log->sandbox, LATE_GRACE_NS);
+    return STEP_AGAIN;
+}
+
+/* Its name is gone and so may be the file: what its source has is complete. True when it was let go. */
+static bool let_go(struct collector *c, struct file *f)
+{
+    int64_t now_ns = sl_monotonic_ns();
+    int64_t since_ns = f->grown_ns > f->nameless_ns ? f->grown_ns : f->nameless_ns;
+    if (f->name || f->dirty || f->closing)
+        return false;
+    if (now_ns - since_ns < GONE_GRACE_NS) {
+        turns_later(c, f->log->sandbox, GONE_GRACE_NS);
+        return false;
+    }
+    if (!settled(f) || f->joins || f->at != f->sent)
+        return false;
+    for (struct file *other = f->log->files; other; other = other->next)
+        if (other->joins && other->joins->origin == f)
+            return false;
+    struct file *copy = copy_of(f);
+    if (copy)
+        places_adopt(c, copy, f);
+    else if (f->known && !f->closed) {
+        f->closing = true;
+        if (pack_mark(&c->pack, f, &(struct sl_block_header){.flags = SL_BLOCK_CLOSE}) < 0)
+            f->closing = false;
+        return false;
+    }
+    fleet_file_free(&c->fleet, f);
+    return true;
+}
+
+/* Nothing more to read in the newest file. */
+static enum step at_end(struct collector *c, struct file *f)
+{
+    struct file *next = follower(f);
+    if (next)
+        return pass_on(c, f, next);
+    if (f->name)
+        return STEP_IDLE;
+    int64_t since_ns = f->grown_ns > f->nameless_ns ? f->grown_ns : f->nameless_ns;
+    if (sl_monotonic_ns() - since_ns < GONE_GRACE_NS)
+        return wait(c, f->log, GONE_GRACE_NS);
+    if (!f->wrapped) {
+        f->wrapped = true;
+        if (f->fd >= 0 && pack_wrap(&c->pack, f, false) < 0)
+            break_sandbox(c, f->log->sandbox);
+        return STEP_AGAIN;
+    }
+    return let_go(c, f) ? STEP_AGAIN : STEP_IDLE;
+}
+
+/* ---- one step ---- */
+
+static enum step truncated(struct collector *c, struct file *f)
+{
+    if (!f->truncated) {
+        f->truncated = true;
+        sl_count(&c->counts.truncations, 1);
+        if (pack_release(&c->pack, f) < 0) {
+            break_sandbox(c, f->log->sandbox);
+            return STEP_IDLE;
+        }
+        f->gap_reason = f->size > f->at ? SL_GAP_SOURCE_TRUNCATED : SL_GAP_NONE;
+    }
+    if (!settled(f))
+        return STEP_IDLE;
+    struct file *copy = copy_of(f);
+    for (struct file *other = f->log->files; !copy && other; other = other->next) {
+        /* the copy may not have been looked at yet, or not have been whole */
+        if (other->state != FILE_UNPLACED || other == f)
+            continue;
+        return wait(c, f->log, RETRY_NS);
+    }
+    uint8_t reason = copy ? SL_GAP_NONE : f->gap_reason;
+    if (copy)
+        places_adopt(c, copy, f);
+    file_forget_joins(&c->fleet, f);
+    places_new_life(f, reason);
+    return STEP_AGAIN;
+}
+
+/* It can't be opened any more, and was not read to its end. */
+static enum step lost(struct collector *c, struct file *f)
+{
+    struct file *copy = copy_of(f);
+    if (f->in_flight > 0)
+        return STEP_IDLE;
+    f->dirty = false;
+    if (f->name) {
+        free(f->name);
+        f->name = NULL;
+        f->nameless_ns = sl_monotonic_ns();
+    }
+    if (copy)
+        places_adopt(c, copy, f);
+    else if (f->state != FILE_UNPLACED && f->size > f->at) {
+        f->closing = true;
+        f->at = f->sent;
+        file_forget_joins(&c->fleet, f);
+        if (gap(c, f, SL_GAP_SOURCE_VANISHED, SL_BLOCK_CLOSE) < 0)
+            break_sandbox(c, f->log->sandbox);
+        f->wrapped = true;
+        return STEP_AGAIN;
+    }
+    if (f->state == FILE_UNPLACED) {
+        fleet_file_free(&c->fleet, f);
+        return STEP_AGAIN;
+    }
+    f->wrapped = true;
+    return STEP_AGAIN;
+}
+
+static enum step step_phantom(struct collector *c, struct file *f)
+{
+    if (f->closed) {
+        fleet_file_free(&c->fleet, f);
+        return STEP_AGAIN;
+    }
+    if (f->closing || ends_announce(c, f->log->sandbox) < 0)
+        return STEP_IDLE;
+    f->closing = true;
+    if (gap(c, f, SL_GAP_SOURCE_VANISHED, SL_BLOCK_CLOSE) < 0)
+        f->closing = false;
+    return STEP_AGAIN;
+}
+
+/* The oldest file of the log that is not over. */
+static struct file *turn_of(struct collector *c, struct log *log)
+{
+    for (struct file *f = log->files; f; f = f->next) {
+        if (f->state == FILE_DONE && f->dirty) {
+            /* written to after it was passed on */
+            f->state = FILE_READING;
+            f->wrapped = false;
+        }
+        if (f->state == FILE_UNPLACED || f->state == FILE_READING)
+            return f;
+    }
+    (void)c;
+    return NULL;
+}
+
+static enum step step(struct collector *c, struct log *log)
+{
+    struct sandbox *s = log->sandbox;
+    if (log->wait_until_ns > sl_monotonic_ns())
+        return STEP_IDLE;
+    log->wait_until_ns = 0;
+    struct file *f = turn_of(c, log);
+    if (!f)
+        return STEP_IDLE;
+    if (f->phantom)
+        return step_phantom(c, f);
+    if (f->truncated)
+        return truncated(c, f);
+    if (!f->dirty)
+        return at_end(c, f);
+    int r = tail_open(&c->fleet, f);
+    if (r > 0)
+        return lost(c, f);
+    if (r < 0)
+        return wait(c, log, RETRY_NS);
+    if (f->state == FILE_UNPLACED) {
+        r = places_place(c, f);
+        if (r < 0 || f->state == FILE_UNPLACED)
+            return wait(c, log, RETRY_NS);
+        return STEP_AGAIN;
+    }
+    uint64_t at = f->at;
+    if (f->gap_reason != SL_GAP_NONE && f->sent == 0) {
+        uint8_t reason = f->gap_reason;
+        f->gap_reason = SL_GAP_NONE;
+        if (ends_announce(c, s) < 0 || gap(c, f, reason, 0) < 0)
+            break_sandbox(c, s);
+        return STEP_AGAIN;
+    }
+    if (s->announced != ship_connection(c->ship)) {
+        uint64_t size;
+        bool linked;
+        /* only a sandbox that has a line is told of */
+        if (tail_stat(f, &size, &linked) == 0 && (f->gz || size > f->at) && ends_announce(c, s) < 0)
+            return wait(c, log, RETRY_NS);
+    }
+    r = pack_turn(&c->pack, f);
+    if (f->at > at)
+        f->grown_ns = sl_monotonic_ns();
+    switch (r) {
+    case PACK_MORE:
+        return STEP_DEEP;
+    case PACK_END:
+        f->dirty = false;
+        f->behind_ns = 0;
+        return f->at > at || follower(f) || !f->name ? STEP_AGAIN : STEP_IDLE;
+    case PACK_TRUNCATED: {
+        struct folder *folder = log->folder;
+        finder_look(c, folder, true);
+        return truncated(c, f);
+    }
+    case PACK_UNREADY:
+        return wait(c, log, SL_NS_PER_S);
+    default: {
+        char shown[512];
+        sl_log(SL_WARNING, "file.fault", "file=%s why=\"%s\"",
+               sl_log_value(sl_slice_of(f->name ? f->name : ""), shown, sizeof shown), strerror(-r));
+        wait(c, log, SL_NS_PER_S);
+        break_sandbox(c, s);
+        return STEP_IDLE;
+    }
+    }
+}
+
+bool turns_take(struct collector *c, struct sandbox *s)
+{
+    bool again = false;
+    if (s->broken || s->sync != SYNC_DONE)
+        return false;
+    /* every log once, the next one first the next time */
+    struct log *first = s->turn ? s->turn : s->logs;
+    struct log *log = first;
+    while (log) {
+        struct log *next = log->sandbox_next ? log->sandbox_next : s->logs;
+        enum step done = step(c, log);
+        if (s->broken)
+            return false;
+        if (done == STEP_DEEP) {
+            s->turn = next;
+            c->deep = true;
+            return true;
+        }
+        again = again || done == STEP_AGAIN;
+        log = next == first ? NULL : next;
+    }
+    s->turn = s->logs;
+    if (!again)
+        ends_check(c, s);
+    return again;
+}
+
+/* ---- events ---- */
+
+void turns_answered(void *arg, struct sandbox *s)
+{
+    struct collector *c = arg;
+    if (s->broken && s->in_flight == 0 && s->sync != SYNC_WANTED)
+        fleet_want_sync(&c->fleet, s);
+    else
+        fleet_ready(&c->fleet, s);
+}
+
+void turns_buried(void *arg, struct file *f)
+{
+    struct collector *c = arg;
+    f->state = FILE_BURIED;
+    f->dirty = false;
+    f->behind_ns = 0;
+    f->acked = f->sent = f->at;
+    f->life++;
+    file_forget_joins(&c->fleet, f);
+    tail_close(&c->fleet, f);
+    f->log->sandbox->end_quiet = true;
+}
+
+/* Finished files: closed after a while, let go when they are gone. */
+static void look_after_done(struct collector *c, struct log *log, int64_t now_ns)
+{
+    struct file *next;
+    for (struct file *f = log->files; f; f = next) {
+        next = f->next;
+        if ((f->state == FILE_COPY || f->state == FILE_BURIED) && !f->name && f->in_flight == 0) {
+            fleet_file_free(&c->fleet, f);
+            continue;
+        }
+        if (f->state != FILE_DONE)
+            continue;
+        uint64_t size;
+        bool linked;
+        if (f->fd >= 0 && !f->gz && tail_stat(f, &size, &linked) == 0 && size > f->at) {
+            turns_touch(c, f);
+            continue;
+        }
+        if (!f->name) {
+            if (!let_go(c, f))
+                turns_later(c, log->sandbox, GONE_GRACE_NS);
+        } else if (now_ns - f->grown_ns >= LATE_GRACE_NS) {
+            if (settled(f) && f->acked == f->at)
+                tail_close(&c->fleet, f);
+        } else {
+            turns_later(c, log->sandbox, LATE_GRACE_NS);
+        }
+    }
+}
+
+void turns_timers(struct collector *c, int64_t now_ns)
+{
+    struct sandbox **at = &c->timers;
+    struct sandbox *due = NULL;
+    while (*at) {
+        struct sandbox *s = *at;
+        if (s->timer_ns > now_ns) {
+            at = &s->timer_next;
+            continue;
+        }
+        *at = s->timer_next;
+        s->timer_next = due;
+        due = s;
+    }
+    while (due) {
+        struct sandbox *s = due;
+        due = s->timer_next;
+        s->in_timers = false;
+        for (struct log *log = s->logs; log; log = log->sandbox_next) {
+            finder_settle_missed(c, log, now_ns);
+            if (s->sync == SYNC_DONE && !s->broken && ship_connected(c->ship))
+                look_after_done(c, log, now_ns);
+            else
+                turns_later(c, s, RETRY_NS);
+            struct file *newest = log_newest(log);
+            if (newest && !newest->name && newest->state == FILE_READING && newest->fd >= 0) {
+                uint64_t size;
+                bool linked;
+                if (tail_stat(newest, &size, &linked) == 0 &&
+                    size > newest->at + (newest->searched - newest->at))
+                    newest->dirty = true;
+            }
+        }
+        fleet_ready(&c->fleet, s);
+    }
+}

@@ -1,0 +1,529 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "watch.h"
+#include "wire/timestamp.h"
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+enum {
+    PATH_BYTES = PATTERN_PATH_MAX_BYTES + (PATTERN_DEPTH_MAX + 1) * 256,
+    READS_A_RUN = 8,
+    SWEEPS_A_TICK = 512,
+};
+/* A folder that inotify watches is swept only against what inotify may lose; one that it does not watch is
+   seen by the sweep alone. */
+static const int64_t WATCHED_SWEEP_NS = INT64_C(10) * SL_NS_PER_S;
+static const int64_t UNWATCHED_SWEEP_NS = INT64_C(500) * SL_NS_PER_MS;
+static const int64_t ROOT_RETRY_NS = INT64_C(50) * SL_NS_PER_MS;
+/* Two changes within one tick of the kernel's coarse clock have one mtime: within this time it proves
+ * nothing. */
+static const int64_t MTIME_TRUST_NS = INT64_C(2) * SL_NS_PER_S;
+
+struct queue {
+    struct folder *first;
+    struct folder *last;
+};
+
+struct watch {
+    struct watch_events events;
+    struct root *roots;
+    size_t root_count;
+    struct table by_name;
+    struct table by_wd;
+    struct queue watched;
+    struct queue unwatched;
+    struct watch_counts counts;
+    int64_t roots_due_ns;
+    int fd;
+};
+
+static void list_folder(struct watch *w, struct folder *f);
+
+/* ---- queues: ordered by due_ns because each has one interval ---- */
+
+static struct queue *queue_of(struct watch *w, const struct folder *f)
+{
+    return f->wd >= 0 ? &w->watched : &w->unwatched;
+}
+
+static void queue_remove(struct queue *q, struct folder *f)
+{
+    *(f->previous ? &f->previous->next : &q->first) = f->next;
+    *(f->next ? &f->next->previous : &q->last) = f->previous;
+    f->next = f->previous = NULL;
+}
+
+static void queue_add(struct watch *w, struct folder *f, int64_t now_ns)
+{
+    struct queue *q = queue_of(w, f);
+    f->due_ns = now_ns + (f->wd >= 0 ? WATCHED_SWEEP_NS : UNWATCHED_SWEEP_NS);
+    f->previous = q->last;
+    f->next = NULL;
+    *(q->last ? &q->last->next : &q->first) = f;
+    q->last = f;
+}
+
+/* ---- paths ---- */
+
+static size_t relative_path(const struct folder *f, const char *name, char out[PATH_BYTES])
+{
+    const struct folder *way[PATTERN_DEPTH_MAX + 1];
+    unsigned count = 0;
+    size_t used = 0;
+    for (; f->parent; f = f->parent)
+        way[count++] = f;
+    while (count > 0) {
+        f = way[--count];
+        memcpy(out + used, f->name, f->name_bytes);
+        used += f->name_bytes;
+        out[used++] = '/';
+    }
+    if (name) {
+        size_t bytes = strlen(name);
+        if (bytes > 255)
+            bytes = 255;
+        memcpy(out + used, name, bytes);
+        used += bytes;
+    } else if (used > 0) {
+        used--;
+    } else {
+        out[used++] = '.';
+    }
+    out[used] = 0;
+    return used;
+}
+
+void folder_path(const struct folder *f, const char *name, char *out, size_t capacity)
+{
+    char path[PATH_BYTES];
+    relative_path(f, name, path);
+    snprintf(out, capacity, "%s/%s", f->root->pattern->root, path);
+}
+
+int folder_open(const struct folder *f, const char *name, int flags)
+{
+    char path[PATH_BYTES];
+    struct open_how how = {.flags = (uint64_t)(unsigned)(flags | O_CLOEXEC | O_NOFOLLOW),
+                           .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
+    if (f->root->fd < 0)
+        return -ENOENT;
+    relative_path(f, name, path);
+    long fd;
+    do /* EAGAIN: something was renamed meanwhile, the kernel could not prove that the path stays beneath */
+        fd = syscall(SYS_openat2, f->root->fd, path, &how, sizeof how);
+    while (fd < 0 && (errno == EAGAIN || errno == EINTR));
+    return fd < 0 ? -errno : (int)fd;
+}
+
+int folder_statx(const struct folder *f, const char *name, struct statx *ret)
+{
+    char path[PATH_BYTES];
+    if (f->root->fd < 0)
+        return -ENOENT;
+    relative_path(f, name, path);
+    return statx(f->root->fd, path, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BASIC_STATS | STATX_BTIME,
+                 ret) < 0
+               ? -errno
+               : 0;
+}
+
+void folder_captures(const struct folder *f, struct captures *ret)
+{
+    const struct folder *way[PATTERN_DEPTH_MAX + 1];
+    unsigned count = 0;
+    const struct pattern *pattern = f->root->pattern;
+    ret->count = 0;
+    for (; f->parent; f = f->parent)
+        way[count++] = f;
+    while (count > 0) {
+        f = way[--count];
+        bool match = pattern_match(pattern->components[f->depth - 1], sl_slice(f->name, f->name_bytes), ret);
+        assert(match);
+    }
+}
+
+/* ---- folders ---- */
+
+static uint64_t name_hash(const struct folder *parent, const void *name, size_t bytes)
+{
+    return XXH3_64bits_withSeed(name, bytes, (uint64_t)(uintptr_t)parent);
+}
+
+static bool is_last(const struct folder *f)
+{
+    return f->depth + 1u == f->root->pattern->depth;
+}
+
+static struct folder *find_child(struct watch *w, const struct folder *parent, const char *name, size_t bytes)
+{
+    struct table_node *n = table_find(&w->by_name, name_hash(parent, name, bytes));
+    for (; n; n = table_again(n)) {
+        struct folder *f = table_owner(n, struct folder, by_name);
+        if (f->parent == parent && f->name_bytes == bytes && memcmp(f->name, name, bytes) == 0)
+            return f;
+    }
+    return NULL;
+}
+
+static struct folder *folder_new(struct watch *w, struct root *root, struct folder *parent, const char *name,
+                                 size_t bytes)
+{
+    struct folder *f = calloc(1, sizeof *f + bytes + 1);
+    if (!f)
+        return NULL;
+    f->root = root;
+    f->parent = parent;
+    f->wd = -1;
+    f->depth = parent ? (uint8_t)(parent->depth + 1) : 0;
+    f->name_bytes = (uint8_t)bytes;
+    memcpy(f->name, name, bytes);
+    struct captures captures;
+    folder_captures(f, &captures);
+    f->holds_sandbox = captures_get(&captures, "sandbox").data != NULL;
+    if (parent) {
+        parent->children++;
+        table_add(&w->by_name, &f->by_name, name_hash(parent, name, bytes));
+    }
+    queue_add(w, f, sl_monotonic_ns());
+    w->counts.folders++;
+    return f;
+}
+
+static void set_wd(struct watch *w, struct folder *f, int wd)
+{
+    if (f->wd == wd)
+        return;
+    queue_remove(queue_of(w, f), f);
+    if (f->wd >= 0) {
+        table_remove(&w->by_wd, &f->by_wd);
+        /* two patterns may watch one folder through one descriptor */
+        bool shared = false;
+        for (struct table_node *n = table_find(&w->by_wd, (uint64_t)f->wd); n; n = table_again(n))
+            shared = true;
+        if (!shared)
+            inotify_rm_watch(w->fd, f->wd);
+    }
+    f->wd = wd;
+    if (wd >= 0)
+        table_add(&w->by_wd, &f->by_wd, (uint64_t)wd);
+    queue_add(w, f, sl_monotonic_ns());
+}
+
+static void folder_free(struct watch *w, struct folder *f)
+{
+    set_wd(w, f, -1);
+    queue_remove(queue_of(w, f), f);
+    if (f->parent) {
+        table_remove(&w->by_name, &f->by_name);
+        f->parent->children--;
+    }
+    w->counts.folders--;
+    free(f);
+}
+
+void watch_release(struct watch *w, struct folder *f)
+{
+    while (f->parent && !f->here && f->children == 0 && !f->logs) {
+        struct folder *parent = f->parent;
+        folder_free(w, f);
+        f = parent;
+    }
+}
+
+/* The folder is not there any more, and so is nothing below it. May free it. */
+static void folder_gone(struct watch *w, struct folder *f)
+{
+    if (!f->here)
+        return;
+    f->here = false;
+    f->listed = false;
+    set_wd(w, f, -1);
+    if (!f->parent) {
+        if (f->root->fd >= 0)
+            close(f->root->fd);
+        f->root->fd = -1;
+        w->roots_due_ns = 0;
+    }
+    if (is_last(f))
+        w->events.look(w->events.arg, f, true);
+    watch_release(w, f);
+}
+
+/* Opens, watches and lists it. `fresh`: it was reported as just made. */
+static void folder_enter(struct watch *w, struct folder *f, bool fresh)
+{
+    int fd = folder_open(f, NULL, O_RDONLY | O_DIRECTORY | O_NONBLOCK);
+    if (fd < 0) {
+        if (fd == -ENOENT && fresh && !f->listed && f->holds_sandbox)
+            w->events.missed(w->events.arg, f);
+        f->here = true;
+        if (fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP)
+            folder_gone(w, f);
+        return;
+    }
+    f->here = true;
+    char proc[40];
+    snprintf(proc, sizeof proc, "/proc/self/fd/%d", fd);
+    uint32_t mask =
+        IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
+    int wd = inotify_add_watch(w->fd, proc, is_last(f) ? mask | IN_MODIFY : mask);
+    set_wd(w, f, wd);
+    close(fd);
+    list_folder(w, f);
+}
+
+static void child_seen(struct watch *w, struct folder *f, const char *name, bool fresh)
+{
+    struct captures captures;
+    size_t bytes = strlen(name);
+    folder_captures(f, &captures);
+    if (!pattern_match(f->root->pattern->components[f->depth], sl_slice(name, bytes), &captures))
+        return;
+    struct folder *child = find_child(w, f, name, bytes);
+    if (child && child->here && child->listed && !fresh)
+        return;
+    if (child && child->here && fresh)
+        folder_gone(w, child); /* another one of the same name */
+    child = find_child(w, f, name, bytes);
+    if (!child)
+        child = folder_new(w, f->root, f, name, bytes);
+    if (child)
+        folder_enter(w, child, fresh);
+}
+
+static void list_folder(struct watch *w, struct folder *f)
+{
+    int fd = folder_open(f, NULL, O_RDONLY | O_DIRECTORY | O_NONBLOCK);
+    struct stat st;
+    DIR *dir = NULL;
+    if (fd < 0 || fstat(fd, &st) < 0 || !(dir = fdopendir(fd))) {
+        if (fd >= 0)
+            close(fd);
+        if (fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP)
+            folder_gone(w, f);
+        return;
+    }
+    int64_t mtime_ns = (int64_t)st.st_mtim.tv_sec * SL_NS_PER_S + st.st_mtim.tv_nsec;
+    f->ino = st.st_ino;
+    f->changed_ns = sl_now_ns() - mtime_ns > MTIME_TRUST_NS ? mtime_ns : 0;
+    f->listed = true;
+    bool last = is_last(f);
+    struct dirent *e;
+    while ((e = readdir(dir))) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        if (last && e->d_type != DT_DIR)
+            w->events.name(w->events.arg, f, e->d_name, NEWS_THERE);
+        else if (!last && (e->d_type == DT_DIR || e->d_type == DT_UNKNOWN))
+            child_seen(w, f, e->d_name, false);
+    }
+    closedir(dir);
+    if (last)
+        w->events.look(w->events.arg, f, true);
+}
+
+/* ---- inotify ---- */
+
+static void event_in(struct watch *w, struct folder *f, const struct inotify_event *e)
+{
+    if (e->mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT | IN_IGNORED)) {
+        folder_gone(w, f);
+        return;
+    }
+    if (e->len == 0)
+        return;
+    if (is_last(f)) {
+        if (!(e->mask & IN_ISDIR))
+            w->events.name(w->events.arg, f, e->name,
+                           e->mask & IN_MODIFY                   ? NEWS_WRITTEN
+                           : e->mask & (IN_CREATE | IN_MOVED_TO) ? NEWS_CAME
+                                                                 : NEWS_WENT);
+        return;
+    }
+    if (!(e->mask & IN_ISDIR))
+        return;
+    if (e->mask & (IN_CREATE | IN_MOVED_TO)) {
+        child_seen(w, f, e->name, true);
+    } else {
+        struct folder *child = find_child(w, f, e->name, strlen(e->name));
+        if (child)
+            folder_gone(w, child);
+    }
+}
+
+static void overflow(struct watch *w)
+{
+    w->counts.overflows++;
+    for (struct folder *f = w->watched.first; f; f = f->next) {
+        f->due_ns = 0;
+        f->changed_ns = 0;
+    }
+}
+
+bool watch_run(struct watch *w)
+{
+    _Alignas(struct inotify_event) char buffer[16 << 10];
+    for (int i = 0; i < READS_A_RUN; i++) {
+        ssize_t bytes = read(w->fd, buffer, sizeof buffer);
+        if (bytes <= 0)
+            return false;
+        const struct inotify_event *e;
+        for (const char *at = buffer; at < buffer + bytes; at += sizeof *e + e->len) {
+            e = (const struct inotify_event *)(const void *)at;
+            if (e->mask & IN_Q_OVERFLOW) {
+                overflow(w);
+                continue;
+            }
+            /* Handling may free folders and so change the chain: collect first. At most one per pattern. */
+            struct folder *found[16];
+            size_t count = 0;
+            for (struct table_node *n = table_find(&w->by_wd, (uint64_t)e->wd); n && count < 16;
+                 n = table_again(n))
+                found[count++] = table_owner(n, struct folder, by_wd);
+            for (size_t k = 0; k < count; k++)
+                event_in(w, found[k], e);
+        }
+    }
+    return true;
+}
+
+/* ---- sweep ---- */
+
+static void sweep_folder(struct watch *w, struct folder *f)
+{
+    char path[PATH_BYTES];
+    struct statx st;
+    w->counts.sweeps++;
+    relative_path(f, NULL, path);
+    if (!f->here)
+        return;
+    if (f->root->fd < 0 || statx(f->root->fd, path, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT,
+                                 STATX_TYPE | STATX_INO | STATX_MTIME | STATX_NLINK, &st) < 0) {
+        if (f->root->fd < 0 || errno == ENOENT || errno == ENOTDIR)
+            folder_gone(w, f);
+        return;
+    }
+    int64_t mtime_ns = (int64_t)st.stx_mtime.tv_sec * SL_NS_PER_S + st.stx_mtime.tv_nsec;
+    if (!f->listed || st.stx_ino != f->ino || (f->wd < 0 && mtime_ns != f->changed_ns))
+        folder_enter(w, f, false);
+    else if (mtime_ns != f->changed_ns)
+        list_folder(w, f);
+    else if (is_last(f))
+        w->events.look(w->events.arg, f, false);
+}
+
+/* A root that appears, or that was replaced by another of the same path. */
+static void look_for_roots(struct watch *w)
+{
+    for (size_t i = 0; i < w->root_count; i++) {
+        struct root *root = &w->roots[i];
+        struct stat now, held;
+        if (root->fd >= 0) {
+            if (stat(root->pattern->root, &now) == 0 && fstat(root->fd, &held) == 0 &&
+                now.st_ino == held.st_ino && now.st_dev == held.st_dev)
+                continue;
+            folder_gone(w, root->folder);
+        }
+        root->fd = open(root->pattern->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK);
+        if (root->fd >= 0)
+            folder_enter(w, root->folder, false);
+    }
+}
+
+static void sweep_queue(struct watch *w, struct queue *q, int64_t now_ns)
+{
+    for (int i = 0; i < SWEEPS_A_TICK && q->first && q->first->due_ns <= now_ns; i++) {
+        struct folder *f = q->first;
+        queue_remove(q, f);
+        queue_add(w, f, now_ns);
+        sweep_folder(w, f);
+    }
+}
+
+int64_t watch_tick(struct watch *w, int64_t now_ns)
+{
+    if (w->roots_due_ns <= now_ns) {
+        w->roots_due_ns = now_ns + ROOT_RETRY_NS;
+        look_for_roots(w);
+    }
+    sweep_queue(w, &w->watched, now_ns);
+    sweep_queue(w, &w->unwatched, now_ns);
+    int64_t due_ns = w->roots_due_ns;
+    if (w->watched.first && w->watched.first->due_ns < due_ns)
+        due_ns = w->watched.first->due_ns;
+    if (w->unwatched.first && w->unwatched.first->due_ns < due_ns)
+        due_ns = w->unwatched.first->due_ns;
+    return due_ns;
+}
+
+void watch_counts(const struct watch *w, struct watch_counts *ret)
+{
+    *ret = w->counts;
+    ret->unwatched = 0;
+    for (const struct folder *f = w->unwatched.first; f; f = f->next)
+        ret->unwatched += f->here;
+}
+
+int watch_fd(const struct watch *w)
+{
+    return w->fd;
+}
+
+int watch_new(const struct pattern *patterns, size_t count, const struct watch_events *events,
+              struct watch **ret)
+{
+    struct watch *w = calloc(1, sizeof *w);
+    if (!w)
+        return -ENOMEM;
+    w->events = *events;
+    w->fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    int fault = w->fd < 0 ? -errno : 0;
+    w->roots = calloc(count + 1, sizeof *w->roots);
+    if (!fault && (!w->roots || table_init(&w->by_name) < 0 || table_init(&w->by_wd) < 0))
+        fault = -ENOMEM;
+    for (size_t i = 0; !fault && i < count; i++) {
+        struct root *root = &w->roots[w->root_count++];
+        root->pattern = &patterns[i];
+        root->fd = -1;
+        root->folder = folder_new(w, root, NULL, "", 0);
+        if (!root->folder)
+            fault = -ENOMEM;
+    }
+    if (fault) {
+        watch_free(w);
+        return fault;
+    }
+    *ret = w;
+    return 0;
+}
+
+void watch_free(struct watch *w)
+{
+    if (!w)
+        return;
+    struct queue *queues[] = {&w->watched, &w->unwatched};
+    for (size_t i = 0; i < 2; i++) {
+        for (struct folder *f = queues[i]->first, *next; f; f = next) {
+            next = f->next;
+            free(f);
+        }
+    }
+    for (size_t i = 0; w->roots && i < w->root_count; i++)
+        if (w->roots[i].fd >= 0)
+            close(w->roots[i].fd);
+    free(w->roots);
+    table_fini(&w->by_name);
+    table_fini(&w->by_wd);
+    if (w->fd >= 0)
+        close(w->fd);
+    free(w);
+}
