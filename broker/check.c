@@ -23,7 +23,7 @@ static const char *fault_text(int fault)
     case -EPROTONOSUPPORT:
         return "it was written by a newer version";
     case -ENOTSUP:
-        return "this is not the directory of a store";
+        return "this store can't be checked";
     default:
         return strerror(-fault);
     }
