@@ -33,6 +33,14 @@ static size_t pending(const struct reader *r)
     return r->out.bytes - r->out_at;
 }
 
+/* All of `out` was taken. */
+static void empty(struct reader *r)
+{
+    buffer_cut(&r->out, 0);
+    r->out_at = 0;
+    r->out_seq = r->at.seq ? r->at.seq - 1 : 0;
+}
+
 /* ---- lines ---- */
 
 static void give_gap(struct reader *r, const struct sl_record *record, const struct sl_block_header *header)
@@ -72,7 +80,7 @@ static bool take_lines(struct reader *r, const struct sl_record *record, const s
             return false;
         }
         if (filter_past(r->filter, w->query_ns)) {
-            finish(r, RENDER_UNTIL);
+            finish(r, r->query->follow ? RENDER_UNTIL : RENDER_COMPLETE);
             return false;
         }
         bool continues = partials_step(&r->partials, &line, container);
@@ -478,9 +486,7 @@ void reader_piece(struct reader *r, size_t max_bytes, uint8_t **ret, size_t *ret
 {
     *ret_bytes = 0;
     if (pending(r) == 0) {
-        buffer_cut(&r->out, 0);
-        r->out_at = 0;
-        r->out_seq = r->at.seq ? r->at.seq - 1 : 0;
+        empty(r);
         advance(r);
     }
     if (pending(r)) {
@@ -513,8 +519,10 @@ void reader_took(struct reader *r, size_t bytes)
     if (pending(r)) {
         r->out_at += bytes;
         assert(r->out_at <= r->out.bytes);
-        if (pending(r) == 0 && r->out.capacity > 2 * READER_FILL_BYTES)
-            buffer_shrink(&r->out, 2 * READER_FILL_BYTES);
+        if (pending(r) == 0) {
+            buffer_shrink(&r->out, 2 * READER_FILL_BYTES); /* a long line made it larger */
+            empty(r);
+        }
     } else if (bytes) {
         feed_took(&r->follower, bytes);
     }
@@ -545,10 +553,8 @@ void reader_stop(struct reader *r, enum render_end_reason reason)
         return;
     /* A line may have been given in part: the rest of its chunk is still owed. */
     if (r->follower.class && feed_piece(&r->follower, 0, &data, &bytes) == 0) {
-        if (pending(r) == 0) {
-            buffer_cut(&r->out, 0);
-            r->out_at = 0;
-        }
+        if (pending(r) == 0)
+            empty(r);
         buffer_append(&r->out, data, bytes);
         feed_took(&r->follower, bytes);
     }
