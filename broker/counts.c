@@ -84,7 +84,7 @@ void counts_refresh(struct counts *c, struct store *store, const struct sl_serve
     set(&c->store_commit_faults, stats.commit_faults);
     set(&c->store_compactions, stats.compactions);
     copy(&c->store_sync, stats.sync_latency);
-    for (uint8_t role = SL_ROLE_COLLECTOR; role <= SL_ROLE_TOOL; role++)
-        sl_gauge_set(&c->peers[role],
-                     (int64_t)(sl_server_peers(ingest, role) + sl_server_peers(query, role)));
+    for (unsigned role = SL_ROLE_COLLECTOR; role <= SL_ROLE_TOOL; role++)
+        sl_gauge_set(&c->peers[role], (int64_t)(sl_server_peers(ingest, (uint8_t)role) +
+                                                sl_server_peers(query, (uint8_t)role)));
 }

@@ -257,6 +257,7 @@ void ingest_append(struct ingest *in, struct sl_request *request)
     uint8_t kind;
     struct sl_slice payload;
     while (sl_append_item_next(&request->body, &kind, &payload)) {
+        assert(a->verdicts && a->batch.items && a->count < count);
         struct verdict *verdict = &a->verdicts[a->count++];
         verdict->refused = !decode(kind, payload, &a->batch.items[a->batch.count]);
         if (verdict->refused)

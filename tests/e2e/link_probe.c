@@ -209,8 +209,10 @@ int main(int argc, char **argv)
         put(query, argv[4], argv[5]);
     else if (strcmp(argv[3], "await") == 0 && argc == 7)
         await(query, argv[4], argv[5], atoi(argv[6]));
-    else
-        CHECK(!"a known command");
+    else {
+        fprintf(stderr, "link_probe: %s: no such command\n", argv[3]);
+        return 2;
+    }
     sl_client_free(ingest);
     sl_client_free(query);
     return 0;

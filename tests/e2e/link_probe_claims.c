@@ -270,8 +270,9 @@ static void a_read_that_waits_is_answered_by_the_next_line(void)
     for (unsigned i = 0; i < TIMES; i++)
         later[i] = one_line_later(&box, i + 1, version);
     qsort(later, TIMES, sizeof *later, ascending);
+    int64_t median = later[TIMES / 2];
     printf("a standing read has a line %.3f ms after its acknowledgement (median of %d; worst %.3f)\n",
-           (double)later[TIMES / 2] / 1e6, TIMES, (double)later[TIMES - 1] / 1e6);
+           (double)median / 1e6, TIMES, (double)later[TIMES - 1] / 1e6);
 }
 
 static void a_read_that_waits_is_answered_with_nothing_when_its_time_is_up(void)
@@ -418,13 +419,13 @@ static void a_list_goes_page_by_page_and_names_each_once(void)
 static void nonsense_is_called_so(void)
 {
     static const struct {
-        uint8_t type;
         const char *body;
+        uint8_t type;
         uint8_t status;
     } cases[] = {
-        {SL_READ, "nonsense", SL_STATUS_MALFORMED},  {SL_INFO, "nonsense", SL_STATUS_MALFORMED},
-        {SL_LIST, "nonsense", SL_STATUS_MALFORMED},  {SL_PUT, "nonsense", SL_STATUS_MALFORMED},
-        {SL_DELETE, "\003../", SL_STATUS_MALFORMED}, {SL_APPEND, "nonsense", SL_STATUS_NEWER},
+        {"nonsense", SL_READ, SL_STATUS_MALFORMED},  {"nonsense", SL_INFO, SL_STATUS_MALFORMED},
+        {"nonsense", SL_LIST, SL_STATUS_MALFORMED},  {"nonsense", SL_PUT, SL_STATUS_MALFORMED},
+        {"\003../", SL_DELETE, SL_STATUS_MALFORMED}, {"nonsense", SL_APPEND, SL_STATUS_NEWER},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct sl_writer w;
