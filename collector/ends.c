@@ -227,7 +227,7 @@ static int drained(struct collector *c, struct sandbox *s)
                 continue;
             if (f->state == FILE_UNPLACED || f->dirty || f->truncated || f->phantom || f->in_flight > 0)
                 return 1;
-            if (f->state == FILE_READING && f->fd >= 0 && f->sent != f->at + (f->searched - f->at)) {
+            if (f->state == FILE_READING && f->fd >= 0 && (f->sent < f->at || f->searched > f->at)) {
                 if (pack_wrap(&c->pack, f, false) < 0)
                     s->broken = true;
                 f->searched = f->at;

@@ -486,7 +486,7 @@ void turns_timers(struct collector *c, int64_t now_ns)
                 uint64_t size;
                 bool linked;
                 if (tail_stat(newest, &size, &linked) == 0 &&
-                    size > newest->at + (newest->searched - newest->at))
+                    size > (newest->searched > newest->at ? newest->searched : newest->at))
                     newest->dirty = true;
             }
         }
