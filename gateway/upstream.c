@@ -27,7 +27,7 @@ static void changed(void *arg, bool connected, uint64_t epoch, const char *why)
     (void)epoch;
     u->connected = connected;
     if (!connected)
-        snprintf(u->missing, sizeof u->missing, "%s", why ? why : "the broker is away");
+        snprintf(u->missing, sizeof u->missing, "no broker: %s", why ? why : "it is away");
     u->changed(u->arg, connected);
 }
 
@@ -39,7 +39,7 @@ int upstream_new(const struct upstream_options *options, struct upstream **ret)
     LIST_INIT(&u->calls);
     u->changed = options->changed;
     u->arg = options->arg;
-    snprintf(u->missing, sizeof u->missing, "not connected to a broker yet");
+    snprintf(u->missing, sizeof u->missing, "no broker: not connected yet");
     struct sl_client_options client = {
         .urls = options->urls,
         .url_count = options->url_count,
