@@ -393,12 +393,13 @@ static void a_deleted_sandbox_is_gone_and_its_source_buried(void)
     CHECK(append(&box, 3, 1).verdict[0].verdict == SL_BURIED);
 }
 
-static void a_list_goes_page_by_page_and_names_each_once(void)
+/* How many sandboxes of this prefix all pages name, and how many pages they are. */
+static unsigned list_all(const char *prefix, uint16_t limit, unsigned *ret_pages)
 {
     uint64_t page = 0;
-    unsigned seen = 0;
+    unsigned seen = 0, pages = 0;
     do {
-        struct sl_list list = {.limit = 7, .page = page, .prefix = sl_slice_of("claim-share-")};
+        struct sl_list list = {.limit = limit, .page = page, .prefix = sl_slice_of(prefix)};
         struct sl_writer w;
         struct answer answer;
         nng_msg *msg = probe_request(SL_LIST, 512, &w);
@@ -407,13 +408,60 @@ static void a_list_goes_page_by_page_and_names_each_once(void)
         probe_wait(query_link, &answer);
         uint64_t epoch;
         struct sl_info info;
-        CHECK(answer.head.status == SL_STATUS_OK && sl_list_answer_open(&answer.body, &epoch, &page) == 0);
+        CHECK(answer.fault == 0 && answer.head.status == SL_STATUS_OK);
+        CHECK(sl_list_answer_open(&answer.body, &epoch, &page) == 0);
         while (sl_info_next(&answer.body, &info))
             seen++;
         CHECK(!answer.body.failed);
         answer_free(&answer);
+        pages++;
     } while (page != 0);
-    CHECK(seen == 40);
+    *ret_pages = pages;
+    return seen;
+}
+
+static void a_list_goes_page_by_page_and_names_each_once(void)
+{
+    unsigned pages;
+    CHECK(list_all("claim-share-", 7, &pages) == 40 && pages >= 6);
+}
+
+/* Each sandbox carries all the labels there may be, 272 KiB, so that a list of them does not fit into an
+ * answer. */
+static void a_list_too_large_for_a_message_is_cut_into_pages(void)
+{
+    enum { MANY = 12, PAIRS_BYTES = SL_LABELS_MAX * (SL_LABEL_VALUE_MAX_BYTES + 16) };
+    uint8_t *pairs = malloc(PAIRS_BYTES);
+    char *value = malloc(SL_LABEL_VALUE_MAX_BYTES);
+    CHECK(pairs && value);
+    memset(value, 'v', SL_LABEL_VALUE_MAX_BYTES);
+    struct sl_writer pw = sl_writer(pairs, PAIRS_BYTES);
+    for (unsigned i = 0; i < SL_LABELS_MAX; i++) {
+        char key[8];
+        snprintf(key, sizeof key, "k%u", i);
+        sl_label_write(&pw, sl_slice_of(key), sl_slice(value, SL_LABEL_VALUE_MAX_BYTES));
+    }
+    CHECK(!pw.failed);
+    for (unsigned i = 0; i < MANY; i++) {
+        char id[32];
+        snprintf(id, sizeof id, "claim-large-%u", i);
+        struct sl_change put = {.fields = SL_CHANGE_LABELS,
+                                .sandbox = sl_slice_of(id),
+                                .labels = SL_LABELS_MAX,
+                                .label_pairs = sl_slice(pairs, pw.bytes)};
+        struct sl_writer w;
+        struct answer answer;
+        nng_msg *msg = probe_request(SL_PUT, PAIRS_BYTES + 512, &w);
+        sl_change_encode(&w, &put);
+        probe_send(query_link, msg, &w, &answer);
+        probe_wait(query_link, &answer);
+        CHECK(answer.fault == 0 && answer.head.status == SL_STATUS_OK);
+        answer_free(&answer);
+    }
+    free(pairs);
+    free(value);
+    unsigned pages;
+    CHECK(list_all("claim-large-", SL_LIST_MAX, &pages) == MANY && pages >= 2);
 }
 
 static void nonsense_is_called_so(void)
@@ -451,6 +499,7 @@ void probe_claims(struct sl_client *ingest, struct sl_client *query)
     a_read_that_waits_is_answered_with_nothing_when_its_time_is_up();
     sources_stand_where_they_were_acknowledged();
     a_list_goes_page_by_page_and_names_each_once();
+    a_list_too_large_for_a_message_is_cut_into_pages();
     a_deleted_sandbox_is_gone_and_its_source_buried();
     nonsense_is_called_so();
     a_stop_is_told_to_the_collector_and_ends_with_its_word();
