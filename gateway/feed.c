@@ -51,7 +51,7 @@ static int ring_push(struct feed *feed, struct lines *l)
 int feed_next(struct follower *f, struct lines **ret)
 {
     struct feed *feed = f->feed;
-    if (f->ring_serial < feed->ring_base) {
+    if (f->ring_serial <= feed->ring_base) {
         if (position_before(f->at, feed->tail))
             return FEED_PASSED;
         f->ring_serial = feed->ring_base;
@@ -107,29 +107,49 @@ static void feed_free(struct feed *feed)
     free(feed);
 }
 
-int feed_join(struct feeds *f, struct sl_slice sandbox, uint64_t epoch, const struct sl_place *place,
-              struct follower *follower)
+static void enter(struct feed *feed, struct follower *follower)
+{
+    follower->feed = feed;
+    follower->class = NULL;
+    follower->chunk = NULL;
+    follower->ring_serial = 0; /* feed_next() compares with the tail first */
+    TAILQ_INSERT_TAIL(&feed->followers, follower, link);
+    feed->follower_count++;
+}
+
+static struct feed *find(struct feeds *f, struct sl_slice sandbox)
 {
     struct feed probe = {.sandbox = sandbox};
     void *found = tfind(&probe, &f->by_sandbox, compare);
-    struct feed *feed = found ? *(struct feed **)found : NULL;
-    if (!feed) {
-        feed = feed_new(f, sandbox);
-        if (!feed)
-            return -ENOMEM;
+    return found ? *(struct feed **)found : NULL;
+}
+
+int feed_join(struct feeds *f, struct sl_slice sandbox, uint64_t epoch, const struct sl_place *place,
+              struct follower *follower)
+{
+    struct feed *feed = find(f, sandbox);
+    if (!feed && !(feed = feed_new(f, sandbox)))
+        return -ENOMEM;
+    if (feed->place.birth == 0) { /* new, or waited for by others, who look at it with their next tick */
         feed->epoch = epoch;
         feed->place = *place;
         feed->head = feed->tail = follower->at;
         feed_ask_soon(feed);
     }
-    follower->feed = feed;
-    follower->class = NULL;
-    follower->chunk = NULL;
-    follower->ring_serial = feed->ring_base;
-    if (position_before(follower->at, feed->tail))
-        follower->ring_serial = 0; /* base may be 0 too: feed_next() must look at the tail */
-    TAILQ_INSERT_TAIL(&feed->followers, follower, link);
-    feed->follower_count++;
+    enter(feed, follower);
+    return 0;
+}
+
+int feed_await(struct feeds *f, struct sl_slice sandbox, struct follower *follower)
+{
+    struct feed *feed = find(f, sandbox);
+    if (!feed) {
+        if (!(feed = feed_new(f, sandbox)))
+            return -ENOMEM;
+        feed->head = feed->tail = (struct position){.seq = 1};
+        feed_ask_soon(feed);
+    }
+    enter(feed, follower);
     return 0;
 }
 
@@ -219,6 +239,11 @@ static bool take_records(struct feed *feed, struct sl_slice records, bool *ret_n
 void feed_take(struct feed *feed, uint64_t epoch, const struct sl_read_part *part)
 {
     bool news = false, sound = true;
+    if (feed->place.birth == 0) { /* it was waited for, and is there: its readers find out for themselves */
+        if (part->found)
+            tell(feed);
+        return;
+    }
     if (epoch != feed->epoch)
         feed->end = FEED_FOREIGN;
     else if (!part->found || part->place.birth != feed->place.birth)

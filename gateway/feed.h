@@ -58,6 +58,8 @@ void feeds_turn(struct feeds *f);
  */
 int feed_join(struct feeds *f, struct sl_slice sandbox, uint64_t epoch, const struct sl_place *place,
               struct follower *follower);
+/* Waits for a sandbox that is not known: news comes when it is; then feed_leave(). Fault: -ENOMEM. */
+int feed_await(struct feeds *f, struct sl_slice sandbox, struct follower *follower);
 void feed_leave(struct follower *follower); /* not joined is fine */
 
 enum { FEED_NOTHING = 1, FEED_PASSED = 2 };

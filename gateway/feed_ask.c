@@ -15,10 +15,12 @@
 enum {
     GROUP_MAX = 64,
     WAIT_MS = 30000,
-    /* Many small groups are let run out soon, so that they come together in larger ones. */
+    /* A broker lets 512 reads of a connection wait. Many small groups are gathered for a moment, and let run
+       out soon, so that they come together in larger ones. */
     WAIT_SMALL_MS = 2000,
     SMALL_GROUP = 16,
-    ASKS_MANY = 64,
+    ASKS_MANY = 32,
+    GATHER_MS = 20,
     ANSWER_MS = 10000,
     RETRY_MS = 100,
     PACE_MAX_MS = 50,
@@ -30,6 +32,7 @@ enum {
 struct ask {
     struct feeds *feeds;
     LIST_ENTRY(ask) link;
+    int64_t asked_ns;
     unsigned count;
     struct feed *feed[GROUP_MAX]; /* NULL: it has gone */
 };
@@ -107,6 +110,9 @@ static void answered(void *arg, int fault, uint8_t status, struct sl_reader *bod
         f->retry_ns = sl_monotonic_ns() + RETRY_MS * SL_NS_PER_MS;
     } else {
         f->broker_clock_ns = now_ns - sl_monotonic_ns();
+        int64_t took_ns = sl_monotonic_ns() - ask->asked_ns;
+        if (sl_reader_left(body) == 0 && took_ns < WAIT_SMALL_MS / 2 * SL_NS_PER_MS)
+            f->retry_ns = sl_monotonic_ns() + RETRY_MS * SL_NS_PER_MS; /* too many reads wait there */
         while (sl_read_part_next(body, &part))
             if (part.entry < ask->count && ask->feed[part.entry]) {
                 feed_take(ask->feed[part.entry], epoch, &part); /* clears the entry when the feed goes */
@@ -152,6 +158,7 @@ static void ask_group(struct feeds *f, struct feed_queue *queue)
                                                         .version = feed->place.version});
     }
     f->asks++;
+    ask->asked_ns = sl_monotonic_ns();
     sl_count(&f->server->counts.asks, 1);
     LIST_INSERT_HEAD(&f->asked, ask, link);
     if (!upstream_ask(f->server->upstream, request, &w, (int64_t)wait_ms + ANSWER_MS, answered, ask)) {
@@ -173,30 +180,40 @@ static void arm(struct feeds *f, int64_t at_ns)
     timerfd_settime(f->pace_fd, TFD_TIMER_ABSTIME, &when, NULL);
 }
 
+/* When a queue that is not empty may be asked for next. */
+static int64_t due(const struct feeds *f, const struct feed_queue *queue, int64_t not_before_ns)
+{
+    if (TAILQ_EMPTY(queue))
+        return INT64_MAX;
+    return not_before_ns > f->retry_ns ? not_before_ns : f->retry_ns;
+}
+
+static void ask_all(struct feeds *f, struct feed_queue *queue, int64_t now_ns)
+{
+    while (!TAILQ_EMPTY(queue) && now_ns >= f->retry_ns)
+        ask_group(f, queue);
+}
+
 void feeds_turn(struct feeds *f)
 {
     int64_t now_ns = sl_monotonic_ns();
     sl_gauge_set(&f->server->counts.feeds, (int64_t)f->count);
     sl_gauge_set(&f->server->counts.feed_bytes, (int64_t)f->memory_bytes);
-    if (TAILQ_EMPTY(&f->hot) && TAILQ_EMPTY(&f->cold))
-        return;
-    if (now_ns < f->retry_ns) {
-        arm(f, f->retry_ns);
-        return;
+    if (now_ns >= due(f, &f->cold, f->gather_ns)) {
+        ask_all(f, &f->cold, now_ns);
+        f->gather_ns = f->asks > ASKS_MANY ? now_ns + GATHER_MS * SL_NS_PER_MS : now_ns;
     }
-    while (!TAILQ_EMPTY(&f->cold) && now_ns >= f->retry_ns)
-        ask_group(f, &f->cold);
-    if (TAILQ_EMPTY(&f->hot))
-        return;
-    if (now_ns < f->pace_ns) {
-        arm(f, f->pace_ns);
-        return;
+    if (now_ns >= due(f, &f->hot, f->pace_ns)) {
+        int64_t pace_ns =
+            (int64_t)f->woken * FOLLOWER_NS + (int64_t)f->server->connection_count * CONNECTION_NS;
+        if (pace_ns > PACE_MAX_MS * SL_NS_PER_MS)
+            pace_ns = PACE_MAX_MS * SL_NS_PER_MS;
+        f->pace_ns = pace_ns < SL_NS_PER_MS ? now_ns : now_ns + pace_ns;
+        f->woken = 0;
+        ask_all(f, &f->hot, now_ns);
     }
-    int64_t pace_ns = (int64_t)f->woken * FOLLOWER_NS + (int64_t)f->server->connection_count * CONNECTION_NS;
-    if (pace_ns > PACE_MAX_MS * SL_NS_PER_MS)
-        pace_ns = PACE_MAX_MS * SL_NS_PER_MS;
-    f->pace_ns = pace_ns < SL_NS_PER_MS ? now_ns : now_ns + pace_ns;
-    f->woken = 0;
-    while (!TAILQ_EMPTY(&f->hot) && now_ns >= f->retry_ns)
-        ask_group(f, &f->hot);
+    int64_t cold_ns = due(f, &f->cold, f->gather_ns), hot_ns = due(f, &f->hot, f->pace_ns);
+    int64_t next_ns = cold_ns < hot_ns ? cold_ns : hot_ns;
+    if (next_ns != INT64_MAX)
+        arm(f, next_ns);
 }

@@ -64,7 +64,8 @@ struct feeds {
     LIST_HEAD(, ask) asked;
     size_t woken; /* followers, since the last paced ask */
     int pace_fd;
-    int64_t pace_ns;             /* not before this, monotonic */
+    int64_t pace_ns;             /* hot feeds: not before this, monotonic */
+    int64_t gather_ns;           /* cold ones */
     int64_t retry_ns;            /* the broker is away: not before this */
     int64_t broker_clock_ns;     /* its clock minus our monotonic one */
     struct feed_queue hot, cold; /* to be asked */

@@ -381,6 +381,11 @@ static void advance(struct reader *r)
 static void news(void *arg)
 {
     struct reader *r = arg;
+    if (r->state == READER_FINDS) { /* the sandbox that it waited for is there */
+        feed_leave(&r->follower);
+        reader_seek(r);
+        return;
+    }
     if (!r->follower.class)
         advance(r);
     r->changed(r->arg);
@@ -531,7 +536,15 @@ void reader_took(struct reader *r, size_t bytes)
 bool reader_tick(struct reader *r, int64_t now_ns)
 {
     enum reader_state before = r->state;
-    (void)now_ns;
+    if (r->state == READER_FINDS && r->follower.feed) {
+        bool there = feed_place(r->follower.feed)->birth != 0;
+        if (there || now_ns >= r->wait_until_ns)
+            feed_leave(&r->follower);
+        if (there)
+            reader_seek(r);
+        else if (!r->follower.feed)
+            r->state = READER_UNKNOWN;
+    }
     if (r->retry && !r->call && (r->state == READER_READS || r->state == READER_FINDS)) {
         r->retry = false;
         if (r->state == READER_FINDS || !r->begun)

@@ -7,7 +7,7 @@
 
 #define READER_PATIENCE_NS    (INT64_C(30) * 1000000000) /* a download waits so long for a broker */
 #define READER_UNTIL_SLACK_NS (INT64_C(10) * 1000000000) /* API.md: `until` with follow, by the clock */
-enum { READER_TIMEOUT_MS = 10000, READER_WAIT_MAX_MS = 30000 };
+enum { READER_TIMEOUT_MS = 10000 };
 
 struct page {
     size_t at;
@@ -55,7 +55,6 @@ struct reader {
     uint64_t bound;  /* a filtered tail: lines below it are still to be looked at */
     uint64_t wanted; /* matches still wanted */
     bool bounded;
-    bool waited;           /* the question that is out waits for the sandbox to appear */
     int64_t wait_until_ns; /* monotonic */
 };
 

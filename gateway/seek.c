@@ -174,16 +174,13 @@ static void found(void *arg, int fault, const struct upstream_page *page)
         reader_retry_later(r, fault);
     } else if (!page->part.found && r->wait_until_ns > sl_monotonic_ns()) {
         r->away_ns = 0;
-        reader_seek(r); /* waits for it */
+        r->follower.at = (struct position){.seq = 1};
+        if (feed_await(r->server->feeds, r->sandbox, &r->follower) < 0)
+            reader_retry_later(r, -ENOMEM);
+        return;
     } else if (reader_take_place(r, page)) {
         r->away_ns = 0;
-        enum seek seek = seek_of(r);
-        if (r->waited) { /* it came while we waited: now ask what was meant */
-            r->waited = false;
-            reader_seek(r);
-            return;
-        }
-        switch (seek) {
+        switch (seek_of(r)) {
         case SEEK_START:
             begin(r, first_wanted(r), page->now_ns, &page->part);
             break;
@@ -248,15 +245,8 @@ void reader_seek(struct reader *r)
         read.entry.how = SL_READ_BEFORE;
         read.entry.value = r->bound;
     }
-    if (r->query->wait_ns && r->wait_until_ns == 0) {
+    if (r->query->wait_ns && r->wait_until_ns == 0)
         r->wait_until_ns = now_ns + r->query->wait_ns;
-    } else if (r->state == READER_FINDS && r->wait_until_ns > now_ns) {
-        int64_t left_ms = (r->wait_until_ns - now_ns) / SL_NS_PER_MS + 1;
-        read.entry.how = SL_READ_FROM;
-        read.entry.value = 1;
-        read.wait_ms = left_ms < READER_WAIT_MAX_MS ? (uint32_t)left_ms : READER_WAIT_MAX_MS;
-        r->waited = true;
-    }
     sl_count(&r->server->counts.pages, 1);
     r->call = upstream_read(r->server->upstream, &read, found, r);
     if (!r->call)
