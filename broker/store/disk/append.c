@@ -21,6 +21,8 @@ struct append_job {
     uint8_t *header; /* of a new segment, NULL otherwise */
     size_t header_bytes;
     size_t records;
+    uint8_t *states; /* of a job without a batch: pointers to the sandboxes, then their state records */
+    struct sandbox **stated;
     struct append_record record[];
 };
 
@@ -40,6 +42,7 @@ static int append_job_new(size_t items, struct append_job **ret)
 static void append_job_free(struct append_job *job)
 {
     free(job->header);
+    free(job->states);
     free(job);
 }
 
@@ -85,6 +88,7 @@ static int header_make(struct disk *d, struct segment *s, struct append_job *job
         .limits = (uint32_t)limits,
         .limit_pairs = sl_slice(pairs, w.bytes),
     };
+    s->last_birth = header.last_birth;
     job->header_bytes = segment_header_encode(&header, job->header);
     free(pairs);
     return 0;
@@ -94,9 +98,7 @@ static int header_make(struct disk *d, struct segment *s, struct append_job *job
 static int place_batch(struct disk *d, uint64_t most_bytes, struct append_job *job)
 {
     if (d->active && d->active->tail + most_bytes > d->options.segment_bytes) {
-        d->active->closed = true;
-        seal_start(d, d->active);
-        d->active = NULL;
+        disk_roll(d);
     }
     if (!d->active) {
         struct segment *s;
@@ -214,6 +216,8 @@ static int apply_record(struct disk *d, struct append_job *job, const struct app
     if (applied.ended)
         hot_drop(&d->hot, applied.sandbox);
     if (applied.indexed)
+        retain_sandbox(d, applied.sandbox);
+    if (applied.indexed)
         hot_add(&d->hot, applied.sandbox, &applied.entry, sl_slice(r->prefix, sizeof r->prefix),
                 item->payload);
     segment_commit_time(job->job.segment, r->record.commit_ns);
@@ -283,6 +287,62 @@ static void publish(struct disk *d, struct append_job *job)
     append_job_free(job);
 }
 
+/* ---- states ---- */
+
+int disk_append_states(struct disk *d, struct sandbox **sandboxes, size_t count)
+{
+    struct append_job *job;
+    int fault = append_job_new(count, &job);
+    if (fault)
+        return fault;
+    size_t bytes = 0;
+    for (size_t i = 0; i < count; i++)
+        bytes += state_record_bytes(sandboxes[i]);
+    job->states = malloc(bytes + count * sizeof(struct sandbox *));
+    if (!job->states || (fault = place_batch(d, bytes, job))) {
+        append_job_free(job);
+        return fault ? fault : -ENOMEM;
+    }
+    /* The sandboxes first: they are pointers. */
+    job->stated = (struct sandbox **)(void *)job->states;
+    memcpy(job->stated, sandboxes, count * sizeof(struct sandbox *));
+    job->records = count;
+    uint8_t *at = job->states + count * sizeof(struct sandbox *);
+    static const struct part none;
+    int64_t now_ns = sl_now_ns();
+    for (size_t i = 0; i < count; i++)
+        at += state_encode(sandboxes[i], &none, now_ns, at);
+    vector_add(&job->job, job->states + count * sizeof(struct sandbox *), bytes);
+    d->active->tail += job->job.bytes;
+    d->active->in_flight++;
+    job->job.generation = d->generation;
+    commit_submit(&d->commit, &job->job);
+    return 0;
+}
+
+static void publish_states(struct disk *d, struct append_job *job)
+{
+    struct segment *s = job->job.segment;
+    int fault = job->job.fault;
+    bool current = job->job.generation == d->generation;
+    if (!fault && !current)
+        fault = -ECANCELED;
+    if (fault && current)
+        fail_all(d, s, fault);
+    s->in_flight--;
+    if (!fault) {
+        s->durable = job->job.offset + job->job.bytes;
+        for (size_t i = 0; i < job->records; i++)
+            seal_touch(s, job->stated[i]);
+        segment_commit_time(s, sl_now_ns());
+        seal_start(d, s);
+    } else if (s->in_flight == 0 && s->closed && s->durable == 0) {
+        disk_remove_segment(d, s);
+    }
+    append_job_free(job);
+    retain_stated(d, fault);
+}
+
 void disk_run(struct store *s)
 {
     struct disk *d = (struct disk *)s;
@@ -295,7 +355,11 @@ void disk_run(struct store *s)
     while (jobs) {
         struct append_job *job = (struct append_job *)jobs;
         jobs = jobs->next;
-        publish(d, job);
+        if (job->batch)
+            publish(d, job);
+        else
+            publish_states(d, job);
     }
     background_take(&d->background, d);
+    disk_upkeep(d);
 }

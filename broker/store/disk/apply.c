@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The state machine of sandbox.h: one function per record kind. Everything that can fail comes first. */
 #include "sandbox.h"
+#include "segment.h"
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -219,6 +220,8 @@ static void index_add(struct sandbox *b, const struct entry *entry)
     last->entries[last->count++] = *entry;
     last->ceiling_ns = entry->ceiling_ns;
     last->text_bytes += entry->text_bytes;
+    last->segment->text_bytes += entry->text_bytes;
+    b->kept_text_bytes += entry->text_bytes;
 }
 
 /* ---- records ---- */

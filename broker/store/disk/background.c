@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "background.h"
 #include <assert.h>
+#include <errno.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
 
 static struct background_job *next_job(struct background *g)
 {
@@ -20,13 +24,31 @@ static void finished(struct background *g, struct background_job *job)
     g->done_end = &job->next;
 }
 
+static void wait_for_work(struct background *g)
+{
+    if (g->period_s == 0) {
+        pthread_cond_wait(&g->work, &g->lock);
+        return;
+    }
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += g->period_s;
+    if (pthread_cond_timedwait(&g->work, &g->lock, &until) == ETIMEDOUT && g->wake) {
+        pthread_mutex_unlock(&g->lock);
+        g->wake(g->wake_arg);
+        pthread_mutex_lock(&g->lock);
+    }
+}
+
 static void *background_main(void *arg)
 {
     struct background *g = arg;
+    /* Behind commits and reads: of this thread only, as Linux has it. */
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), 10);
     pthread_mutex_lock(&g->lock);
     for (;;) {
         while (!g->queue && !g->stop)
-            pthread_cond_wait(&g->work, &g->lock);
+            wait_for_work(g);
         struct background_job *job = next_job(g);
         if (!job)
             break;
@@ -43,9 +65,10 @@ static void *background_main(void *arg)
     return NULL;
 }
 
-int background_init(struct background *g, bool threaded, void (*wake)(void *arg), void *wake_arg)
+int background_init(struct background *g, bool threaded, void (*wake)(void *arg), void *wake_arg,
+                    int period_s)
 {
-    *g = (struct background){.wake = wake, .wake_arg = wake_arg, .threaded = threaded};
+    *g = (struct background){.wake = wake, .wake_arg = wake_arg, .threaded = threaded, .period_s = period_s};
     g->queue_end = &g->queue;
     g->done_end = &g->done;
     pthread_mutex_init(&g->lock, NULL);

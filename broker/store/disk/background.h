@@ -19,6 +19,7 @@ struct background {
     void *wake_arg;
     bool threaded;
     bool stop;
+    int period_s;
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t work;
@@ -27,8 +28,9 @@ struct background {
     unsigned unfinished; /* home thread: submitted, not yet given back */
 };
 
-/* Faults: -EAGAIN. */
-int background_init(struct background *g, bool threaded, void (*wake)(void *arg), void *wake_arg);
+/* With period_s > 0, `wake` is called that often besides. Faults: -EAGAIN. */
+int background_init(struct background *g, bool threaded, void (*wake)(void *arg), void *wake_arg,
+                    int period_s);
 /* Ends the thread after what is queued is worked off. */
 void background_stop(struct background *g);
 void background_fini(struct background *g);

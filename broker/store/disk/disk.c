@@ -87,17 +87,18 @@ static void disk_free(struct disk *d)
 static void disk_close(struct store *s)
 {
     struct disk *d = (struct disk *)s;
+    d->closing = true;
+    compact_cancel(d);
     do {
         commit_stop(&d->commit);
         /* A `done` may submit once more; without the thread it is worked off in here. */
         disk_run(s);
     } while (d->commit.queue || d->commit.done || d->refused);
-    if (d->active) {
-        d->active->closed = true;
-        seal_start(d, d->active);
-    }
+    disk_roll(d);
     background_stop(&d->background);
-    background_take(&d->background, d);
+    while (d->background.unfinished)
+        background_take(&d->background, d);
+    disk_end_waiting(d, -ECANCELED);
     background_fini(&d->background);
     commit_fini(&d->commit);
     disk_free(d);
@@ -123,6 +124,7 @@ static void disk_stats(struct store *s, struct store_stats *ret)
         .cut_records = d->cut_records,
         .cut_bytes = d->cut_bytes,
         .damaged_blocks = d->damaged_blocks,
+        .compactions = d->compactions,
         .commits = atomic_load(&d->commit.groups),
         .commit_faults = atomic_load(&d->commit.faults),
         .sync_latency = &d->commit.latency,
@@ -131,15 +133,22 @@ static void disk_stats(struct store *s, struct store_stats *ret)
         ret->bytes += d->segments[i]->sealed ? d->segments[i]->file_bytes : d->segments[i]->durable;
 }
 
-static void disk_compact(struct store *s, void (*done)(void *arg, int fault), void *arg)
+void disk_drop_file(struct disk *d, struct segment *s)
 {
-    (void)s;
-    done(arg, -ENOTSUP);
+    char name[SEGMENT_NAME_BYTES];
+    segment_name_render(&s->name, name);
+    /* If it can't be unlinked, the next start finds it replaced, or older than all that is kept. */
+    (void)io_unlink(d->io, name);
+    disk_remove_segment(d, s);
 }
 
-void disk_sealed(struct disk *d)
+void disk_roll(struct disk *d)
 {
-    (void)d;
+    if (!d->active || d->active->tail == 0)
+        return;
+    d->active->closed = true;
+    seal_start(d, d->active);
+    d->active = NULL;
 }
 
 static const struct store_engine disk_engine = {
@@ -190,7 +199,8 @@ int disk_open_io(const struct store_options *options, struct io *io, bool thread
         disk_free(d);
         return fault;
     }
-    if ((fault = background_init(&d->background, threaded, options->wake, options->arg))) {
+    if ((fault = background_init(&d->background, threaded, options->wake, options->arg,
+                                 options->retention_age_ns ? 5 : 0))) {
         commit_fini(&d->commit);
         disk_free(d);
         return fault;

@@ -7,8 +7,10 @@
 #pragma once
 #include "../engine.h"
 #include "commit.h"
+#include "compact.h"
 #include "hot.h"
 #include "judge.h"
+#include "retain.h"
 #include "seal.h"
 
 /* A made-up gap: prefix, and a block of no lines and no names that count. */
@@ -23,6 +25,12 @@ struct kept_part {
     struct entry *entries;
 };
 
+struct compact_waiter {
+    struct compact_waiter *next;
+    void (*done)(void *arg, int fault);
+    void *arg;
+};
+
 struct disk {
     struct store store;
     struct store_options options;
@@ -33,6 +41,13 @@ struct disk {
     struct hot_cache hot;
     struct commit commit;
     struct background background;
+    struct compact *compacting;             /* the one that runs */
+    struct segment *dropping;               /* its states are on their way to the active segment */
+    struct compact_waiter *waiting, *round; /* for the next round; of the one that runs */
+    bool closing;
+    int64_t looked_ns; /* when retention last looked */
+    uint64_t compactions;
+    int compact_fault;         /* of the last that failed */
     struct segment **segments; /* ascending numbers; the active one last */
     size_t segment_count;
     size_t segment_capacity;
@@ -62,10 +77,24 @@ void disk_remove_segment(struct disk *d, struct segment *s);
 
 /* A segment was sealed, or can't be: what waits for that may go on. */
 void disk_sealed(struct disk *d);
+/* A compaction has ended. */
+void disk_compacted(struct disk *d, int fault);
+/* Unlinks the segment's file and forgets it. No extent refers to it any more. */
+void disk_drop_file(struct disk *d, struct segment *s);
+/* The active segment takes no more. */
+void disk_roll(struct disk *d);
 
 /* append.c */
 void disk_append(struct store *s, struct store_batch *batch);
 void disk_run(struct store *s);
+/* Appends the states of these sandboxes; then retain_stated(). Faults: nothing was submitted. */
+int disk_append_states(struct disk *d, struct sandbox **sandboxes, size_t count);
+
+/* upkeep.c: retention, compaction, who waits for it; after each disk_run(). */
+void disk_upkeep(struct disk *d);
+void disk_compact(struct store *s, void (*done)(void *arg, int fault), void *arg);
+/* Whoever still waits is told. */
+void disk_end_waiting(struct disk *d, int fault);
 
 /* recover.c: reads everything that is there. */
 int disk_recover(struct disk *d, const char **ret_why);

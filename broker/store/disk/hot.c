@@ -79,6 +79,12 @@ void hot_drop(struct hot_cache *c, struct sandbox *b)
         list_shift(c, b->hot);
 }
 
+void hot_trim(struct hot_cache *c, struct sandbox *b, uint64_t first_seq)
+{
+    while (b->hot && hot_at(b->hot, 0)->first_seq + hot_at(b->hot, 0)->lines <= first_seq)
+        list_shift(c, b->hot);
+}
+
 void hot_fini(struct hot_cache *c)
 {
     while (c->spare.oldest)

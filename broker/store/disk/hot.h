@@ -46,6 +46,8 @@ void hot_fini(struct hot_cache *c);
 /* Copies the record in. */
 void hot_add(struct hot_cache *c, struct sandbox *b, const struct entry *entry, struct sl_slice prefix,
              struct sl_slice payload);
+/* What ends before this number. */
+void hot_trim(struct hot_cache *c, struct sandbox *b, uint64_t first_seq);
 /* All of a sandbox. */
 void hot_drop(struct hot_cache *c, struct sandbox *b);
 /*

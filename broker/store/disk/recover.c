@@ -266,7 +266,7 @@ static int open_segments(struct disk *d, const struct found *found, struct loadi
         }
         if (d->epoch == 0)
             d->epoch = header.epoch;
-        l->last_birth = header.last_birth;
+        l->last_birth = l->segment->last_birth = header.last_birth;
         set_limits(all, count - 1, &header);
     }
     *ret_count = count;
@@ -439,6 +439,33 @@ static int load_all(struct disk *d, const struct found *found, uint8_t *window, 
     return fault;
 }
 
+/*
+ * When all is loaded: what retention took shows as lines missing at the front. (A whole segment lost in
+ * another way looks the same.)
+ */
+static void settle(struct disk *d)
+{
+    for (size_t i = 0; i < d->table.alive; i++) {
+        struct sandbox *b = d->table.by_birth[i];
+        uint32_t lost = 0;
+        while (lost + 1 < b->extent_count && b->extents[lost + 1].first_seq <= b->kept_from)
+            lost++;
+        for (uint32_t x = 0; x < lost; x++) {
+            b->extents[x].segment->dead_text_bytes += b->extents[x].text_bytes;
+            b->kept_text_bytes -= b->extents[x].text_bytes;
+            if (b->extents[x].capacity)
+                free(b->extents[x].entries);
+        }
+        if (lost) {
+            memmove(b->extents, b->extents + lost, (b->extent_count - lost) * sizeof *b->extents);
+            b->extent_count -= lost;
+        }
+        uint64_t first = b->extent_count ? b->extents[0].first_seq : b->last_seq + 1;
+        if (first > b->kept_from)
+            b->kept_from = first;
+    }
+}
+
 int disk_recover(struct disk *d, const char **ret_why)
 {
     struct found found = {0};
@@ -468,6 +495,12 @@ int disk_recover(struct disk *d, const char **ret_why)
     if (fault) {
         if (fault != -EPROTONOSUPPORT)
             *ret_why = disk_fault_text(fault);
+        goto out;
+    }
+    settle(d);
+    /* What was unlinked before a crash, and is not seen, must not come back with the next one. */
+    if (named && (fault = io_sync_names(d->io))) {
+        *ret_why = disk_fault_text(fault);
         goto out;
     }
     if (!named) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sandbox.h"
+#include "segment.h"
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -195,9 +196,11 @@ int sandbox_source_get(struct sandbox *b, const uint8_t key[16], struct source *
 void sandbox_drop_extents(struct sandbox *b)
 {
     for (uint32_t i = 0; i < b->extent_count; i++) {
+        b->extents[i].segment->dead_text_bytes += b->extents[i].text_bytes;
         if (b->extents[i].capacity)
             free(b->extents[i].entries);
     }
+    b->kept_text_bytes = 0;
     free(b->extents);
     b->extents = NULL;
     b->extent_count = 0;

@@ -89,7 +89,8 @@ struct sandbox {
     int64_t last_time_ns;
     int64_t created_ns;
     int64_t floor_ns;
-    uint64_t text_bytes; /* ever */
+    uint64_t text_bytes;      /* ever */
+    uint64_t kept_text_bytes; /* in the extents */
     struct details *details;
     struct source *sources;
     struct extent *extents; /* ascending */

@@ -25,6 +25,10 @@ struct segment {
     bool suspect;        /* had a fault: is never written or synced again */
     bool unsealable;     /* stays without its index until the next start */
     uint64_t file_bytes; /* of a sealed one: with the index */
+    bool busy;           /* being compacted or dropped */
+    bool uncompactable;  /* an attempt met what can't be read */
+    uint64_t text_bytes, live_text_bytes, dead_text_bytes; /* text of its blocks; of deleted, trimmed ones */
+    uint64_t last_birth; /* greatest birth given before it, as its header says */
     int64_t oldest_commit_ns;
     int64_t newest_commit_ns;
     struct sandbox **touched; /* who has a record in it, until it is sealed */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "state.h"
+#include "segment.h"
 #include "wire/crc32c.h"
 #include <assert.h>
 #include <errno.h>
@@ -86,6 +87,25 @@ size_t state_encode(const struct sandbox *b, const struct part *part, int64_t no
     };
     sl_record_encode_prefix(&record, out);
     return SL_RECORD_PREFIX_BYTES + payload_bytes;
+}
+
+void state_patch(uint8_t *record, size_t bytes, uint64_t kept_from, const struct part *part)
+{
+    enum { KEPT_FROM = 24, PART = 88 };
+    uint8_t *payload = record + SL_RECORD_PREFIX_BYTES;
+    struct sl_record prefix;
+    int answer = sl_record_decode_prefix(sl_slice(record, bytes), &prefix);
+    assert(answer == SL_RECORD_OK && prefix.payload_bytes == bytes - SL_RECORD_PREFIX_BYTES);
+    sl_store64(payload + KEPT_FROM, kept_from);
+    sl_store64(payload + PART, part->offset);
+    sl_store64(payload + PART + 8, part->first_seq);
+    sl_store64(payload + PART + 16, (uint64_t)part->ceiling_ns);
+    sl_store64(payload + PART + 24, part->stored_bytes);
+    sl_store32(payload + PART + 32, part->count);
+    sl_store32(payload + PART + 36, part->text_bytes);
+    sl_store32(payload + PART + 40, part->crc);
+    prefix.payload_crc = sl_crc32c(0, sl_slice(payload, prefix.payload_bytes));
+    sl_record_encode_prefix(&prefix, record);
 }
 
 static bool pairs_good(struct sl_slice pairs, uint16_t labels)
@@ -247,6 +267,11 @@ int table_apply_state(struct table *t, const struct state *state, struct segment
             .part_crc = state->part.crc,
             .text_bytes = state->part.text_bytes,
         };
+        b->kept_text_bytes += state->part.text_bytes;
+    }
+    if (segment) {
+        segment->text_bytes += state->part.text_bytes;
+        segment->dead_text_bytes += holds ? 0 : state->part.text_bytes;
     }
     ret->sandbox = b;
     return 0;

@@ -50,6 +50,8 @@ struct state {
 size_t state_record_bytes(const struct sandbox *b);
 /* A whole record. */
 size_t state_encode(const struct sandbox *b, const struct part *part, int64_t now_ns, uint8_t *out);
+/* Writes another part and kept_from into such a record. */
+void state_patch(uint8_t *record, size_t bytes, uint64_t kept_from, const struct part *part);
 /* `payload` is an ENGINE record's. */
 int state_decode(struct sl_slice payload, struct state *ret);
 bool state_source_next(struct sl_reader *r, struct source *ret);
