@@ -67,6 +67,7 @@ def nothing_is_lost_while_the_broker_is_not_there():
         s.start("collector")
         s.start("gateway")
         source.write(1000)
+        until(lambda: s.probe(s.port, "/healthz") and s.probe(s.collector_port, "/healthz"), 10, "both live")
         until(lambda: not s.probe(s.collector_port), 5, "the collector says that it has no broker")
         status, headers, body = s.get(s.url("early"))
         assert status == 503 and json.loads(body)["type"].endswith("broker-unavailable"), (status, body)
