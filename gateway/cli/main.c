@@ -21,6 +21,7 @@ static const struct command {
     {"logs", command_logs, "sandlog logs -f ID", "print or follow the log of one or more sandboxes"},
     {"ps", command_ps, "sandlog ps -a", "list the sandboxes"},
     {"canary", command_canary, "sandlog canary", "write, follow and count: missing, doubled, late"},
+    {"token", command_token, "sandlog token --key FILE", "make a token for readers"},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
@@ -29,7 +30,7 @@ static int print_help(void)
     printf("Usage: sandlog COMMAND [OPTION]...\n"
            "Collect, keep and read the logs of sandboxes.\n\n");
     for (size_t i = 0; i < COMMANDS; i++)
-        printf("  %-26s %s\n", commands[i].example, commands[i].sentence);
+        printf("  %-26s  %s\n", commands[i].example, commands[i].sentence);
     printf("\n\"sandlog COMMAND --help\" tells the rest; so does man sandlog.\n"
            "The server is $SANDLOG_SERVER (default http://127.0.0.1:8470), the token $SANDLOG_TOKEN.\n");
     if (fflush(stdout) != 0 && errno != EPIPE) {

@@ -228,7 +228,7 @@ int command_run(int argc, char **argv)
         return 1;
     }
     if (say_to_terminal())
-        say("this is sandbox %s; sandlog logs -f %s", id, id);
+        say("sandbox %s; follow it with: sandlog logs -f %s", id, id);
 
     sigset_t ours, before;
     sigemptyset(&ours);

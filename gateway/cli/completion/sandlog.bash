@@ -17,7 +17,7 @@ _sandlog() {
     command=${COMP_WORDS[1]}
     COMPREPLY=()
     if [ "$COMP_CWORD" -le 1 ]; then
-        mapfile -t COMPREPLY < <(compgen -W 'up run logs ps help --help --version' -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W 'up run logs ps canary token help --help --version' -- "$cur")
         return
     fi
     if [ "$command" = run ]; then
@@ -43,7 +43,7 @@ _sandlog() {
     --data | --log-dir)
         mapfile -t COMPREPLY < <(compgen -d -- "$cur")
         return ;;
-    --config | --token-file | --ca-file)
+    --config | --token-file | --ca-file | --key)
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         return ;;
     --stream)
@@ -56,21 +56,30 @@ _sandlog() {
             mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$cur")
         fi
         return ;;
+    --scope)
+        mapfile -t COMPREPLY < <(compgen -W 'read write admin' -- "$cur")
+        return ;;
+    --sandbox)
+        mapfile -t COMPREPLY < <(compgen -W "$(_sandlog_ids)" -- "$cur")
+        return ;;
     --watch)
         mapfile -t COMPREPLY < <(compgen -W 'cri: docker: plain:' -- "$cur")
         return ;;
-    -n | --tail | --since | --until | -c | --container | -g | --grep | -l | --label | --server | --listen | --id)
+    -n | --tail | --since | --until | --wait | -c | --container | -g | --grep | -l | --label | --server | --listen | --id | \
+    --seconds | --rate | --late | --patience | --ttl)
         return ;;
     esac
     case $command,$cur in
     up,*) i='--data --listen --watch' ;;
     run,*) i='--id --log-dir --' ;;
     logs,-*)
-        i='-f --follow -t --timestamps -n --tail --since --until --stream -c --container -g --grep -i --ignore-case
+        i='-f --follow --wait -t --timestamps -n --tail --since --until --stream -c --container -g --grep -i --ignore-case
            -l --label -o --output --raw --no-reconnect --server --token-file --ca-file' ;;
     logs,*) i=$(_sandlog_ids) ;;
     ps,*) i='-a --all -o --output --server --token-file --ca-file' ;;
-    help,*) i='up run logs ps' ;;
+    canary,*) i='--seconds --rate --late --patience --log-dir --json --server --token-file --ca-file' ;;
+    token,*) i='--key --sandbox --scope --ttl' ;;
+    help,*) i='up run logs ps canary token' ;;
     *) i='' ;;
     esac
     case $cur in
