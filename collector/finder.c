@@ -168,12 +168,28 @@ void finder_settle_missed(struct collector *c, struct log *log, int64_t now_ns)
         turns_later(c, log->sandbox, MISSED_GRACE_NS);
         return;
     }
+    bool lost = log->missed > 0;
     log->missed = 0;
-    phantom(c, log, log->base);
+    if (lost)
+        phantom(c, log, log->base);
+}
+
+/*
+ * The base name came (`by` 1), or a file was met (-1). A file that came and was replaced or deleted before it
+ * was looked at leaves one too many; one that was renamed meanwhile is met under its new name, so judgement
+ * waits until it is quiet.
+ */
+static void reckon(struct collector *c, struct log *log, int by)
+{
+    log->missed = (int16_t)(log->missed + by);
+    log->missed_ns = sl_monotonic_ns();
+    turns_later(c, log->sandbox, MISSED_GRACE_NS);
 }
 
 static void refuse(struct collector *c, struct log *log, const char *name)
 {
+    if (strcmp(name, log->base) == 0)
+        reckon(c, log, -1);
     if (log->refused_said)
         return;
     log->refused_said = true;
@@ -182,7 +198,7 @@ static void refuse(struct collector *c, struct log *log, const char *name)
         "it is not a regular file with one link below the watched root");
 }
 
-static void new_file(struct collector *c, struct log *log, const char *name)
+static void new_file(struct collector *c, struct log *log, const char *name, enum news news)
 {
     struct file *f = fleet_file_new(&c->fleet, log, successor(log, name), name);
     if (!f)
@@ -192,19 +208,14 @@ static void new_file(struct collector *c, struct log *log, const char *name)
     int r = tail_open(&c->fleet, f);
     if (r == TAIL_GONE || r == TAIL_REFUSED) {
         fleet_file_free(&c->fleet, f);
-        if (r == TAIL_REFUSED) {
+        if (r == TAIL_REFUSED)
             refuse(c, log, name);
-        } else {
-            if (log->missed++ == 0)
-                log->missed_ns = sl_monotonic_ns();
-            turns_later(c, log->sandbox, MISSED_GRACE_NS);
-        }
         return;
     }
     if (r < 0)
         say(SL_WARNING, "file.unreadable", log->folder, name, strerror(-r));
-    if (log->missed > 0)
-        log->missed--;
+    if (news == NEWS_RENAMED || strcmp(name, log->base) == 0)
+        reckon(c, log, -1);
     struct sandbox *s = log->sandbox;
     if (s->end == END_SAID)
         s->end = END_NONE;
@@ -227,13 +238,8 @@ void finder_reconcile(struct collector *c, struct log *log, const char *name, en
     if (r < 0) {
         if (r != -ENOENT && r != -ENOTDIR)
             return;
-        if (named) {
+        if (named)
             lose_name(c, named);
-        } else if (news == NEWS_CAME) {
-            if (log->missed++ == 0)
-                log->missed_ns = sl_monotonic_ns();
-            turns_later(c, log->sandbox, MISSED_GRACE_NS);
-        }
         return;
     }
     if (!S_ISREG(st.stx_mode) || st.stx_nlink > 1) {
@@ -249,12 +255,12 @@ void finder_reconcile(struct collector *c, struct log *log, const char *name, en
     if (named && named != f)
         lose_name(c, named);
     if (!f) {
-        new_file(c, log, name);
+        new_file(c, log, name, news);
         return;
     }
     if (!f->name || strcmp(f->name, name) != 0) {
-        if (!f->name && log->missed > 0 && news == NEWS_CAME)
-            log->missed--;
+        if (strcmp(name, log->base) == 0)
+            reckon(c, log, -1);
         rename_file(c, f, name);
         turns_touch(c, f);
     }
@@ -284,6 +290,8 @@ void finder_name(void *arg, struct folder *folder, const char *name, enum news n
             if (!f->name && f->fd >= 0)
                 turns_touch(c, f);
     }
+    if ((news == NEWS_CREATED || news == NEWS_RENAMED) && strcmp(name, log->base) == 0)
+        reckon(c, log, 1);
     finder_reconcile(c, log, name, news);
 }
 

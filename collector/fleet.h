@@ -81,9 +81,10 @@ struct file {
     uint8_t state;
     int fd;
     bool gz;
-    bool dirty;     /* there may be something to read */
-    bool known;     /* the broker has a place of the source */
-    bool borrowed;  /* a copy that goes on under the source of what it is a copy of */
+    bool dirty;    /* there may be something to read */
+    bool known;    /* the broker has a place of the source */
+    bool borrowed; /* a copy that goes on under the source of what it is a copy of */
+    bool changed; /* it does not begin any more as it did; its next turn comes before its log's other files */
     bool truncated; /* seen to be: a new incarnation begins when nothing of the old one is in flight */
     bool
         phantom; /* stands for a file that was gone before it could be opened: it is a gap and nothing else */
@@ -106,8 +107,8 @@ struct log {
     uint8_t base_bytes;
     bool attrs_known;
     bool refused_said; /* a file of it was refused and the log says so */
-    uint16_t missed;   /* names that came and were gone before they could be opened */
-    int64_t missed_ns; /* monotonic: when the first of them came */
+    int16_t missed;    /* times that the base name came, less the files met: what is left was never met */
+    int64_t missed_ns; /* monotonic: when it last changed */
     char container[SL_ID_MAX_BYTES];
     char base[]; /* NUL-terminated */
 };

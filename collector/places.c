@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <xxhash.h>
 
 /* A sibling that may be a copy in the making is waited for this long. */
 static const int64_t COPY_GRACE_NS = INT64_C(5) * SL_NS_PER_S;
@@ -26,7 +27,7 @@ static void clear(struct collector *c, struct file *f)
     f->fingerprint_bytes = 0;
     f->copy_of = NULL;
     f->gap_reason = SL_GAP_NONE;
-    f->known = f->borrowed = f->truncated = f->wrapped = f->closing = f->closed = false;
+    f->known = f->borrowed = f->truncated = f->changed = f->wrapped = f->closing = f->closed = false;
     f->dirty = true;
     if (!f->phantom && f->state != FILE_BURIED)
         f->state = FILE_UNPLACED;
@@ -42,7 +43,7 @@ void places_new_life(struct file *f, uint8_t gap_reason)
     f->at = f->sent = f->acked = f->drop_until = f->searched = f->size = 0;
     f->fingerprint = 0;
     f->fingerprint_bytes = 0;
-    f->known = f->truncated = f->wrapped = false;
+    f->known = f->truncated = f->changed = f->wrapped = false;
     f->source.incarnation = incarnation;
     f->gap_reason = gap_reason;
     f->dirty = true;
@@ -67,6 +68,7 @@ void places_adopt(struct collector *c, struct file *copy, struct file *f)
     copy->state = FILE_READING;
     copy->dirty = true;
     f->joins = NULL;
+    f->known = true; /* this incarnation is the copy's from now on, also if nothing of it was sent yet */
     fleet_ready(&c->fleet, copy->log->sandbox);
 }
 
@@ -110,6 +112,76 @@ static int still(struct collector *c, struct file *f, const struct sl_source_pla
     return r < 0 ? r : size < p->offset;
 }
 
+static bool is_sibling(const struct file *f)
+{
+    return f->name && strcmp(f->name, f->log->base) != 0;
+}
+
+/* What was read of it is still there. */
+static bool is_itself(struct collector *c, struct file *f)
+{
+    uint64_t fingerprint, size;
+    bool linked;
+    return !f->truncated && tail_open(&c->fleet, f) == 0 &&
+           (f->gz || (tail_stat(f, &size, &linked) == 0 && size >= f->at)) &&
+           (f->fingerprint_bytes == 0 ||
+            (tail_fingerprint(&c->fleet, f, f->fingerprint_bytes, &fingerprint) == 0 &&
+             fingerprint == f->fingerprint));
+}
+
+/*
+ * Whether `f` begins as `other` does, or as it did when it was read. < 0: fault; 0: yes; 1: no; 2: there is
+ * too little of f to tell: it may be growing into a copy.
+ */
+static int begins_alike(struct collector *c, struct file *f, struct file *other)
+{
+    uint8_t a[SL_FINGERPRINT_MAX_BYTES], b[SL_FINGERPRINT_MAX_BYTES];
+    ssize_t n = tail_read(&c->fleet, f, 0, a, sizeof a);
+    if (n < 0)
+        return n == -EBADMSG ? 2 : (int)n;
+    bool read = other->fingerprint_bytes > 0 && n >= other->fingerprint_bytes;
+    if (read && XXH3_64bits(a, other->fingerprint_bytes) != other->fingerprint)
+        return 1;
+    if (!is_itself(c, other)) {
+        other->changed = read;
+        return read ? 0 : other->fingerprint_bytes > 0 || n == 0 ? 2 : 1;
+    }
+    ssize_t m = tail_read(&c->fleet, other, 0, b, sizeof b);
+    if (m < 0)
+        return m == -EBADMSG ? 2 : (int)m;
+    size_t least = (size_t)(n < m ? n : m);
+    uint8_t one;
+    if (memcmp(a, b, least) != 0)
+        return 1;
+    /* a copy of what is still there is not longer than it: else only their beginnings are the same */
+    if (tail_read(&c->fleet, f, other->size, &one, 1) == 1 && is_itself(c, other)) {
+        uint64_t size;
+        bool linked;
+        if (other->gz || tail_stat(other, &size, &linked) != 0 || size <= other->size)
+            return 1;
+    }
+    if (least > 0 && other->fingerprint_bytes == 0) {
+        /* so that it is noticed when the original is truncated before anything of it was read */
+        other->fingerprint = XXH3_64bits(b, least);
+        other->fingerprint_bytes = (uint16_t)least;
+        return 0;
+    }
+    return read ? 0 : n == 0 || other->fingerprint_bytes > 0 ? 2 : 1;
+}
+
+/* Whether another file of the log holds what the place is about, so that nothing of it is lost. */
+static bool held_by_copy(struct collector *c, const struct file *f, const struct sl_source_place *p)
+{
+    for (struct file *other = f->log->files; other && p->fingerprint_bytes > 0; other = other->next) {
+        uint64_t fingerprint;
+        if (other != f && !other->phantom && tail_open(&c->fleet, other) == 0 &&
+            tail_fingerprint(&c->fleet, other, p->fingerprint_bytes, &fingerprint) == 0 &&
+            fingerprint == p->fingerprint)
+            return true;
+    }
+    return false;
+}
+
 /* By its own key. 0: placed. > 0: the broker does not know it. */
 static int place_known(struct collector *c, struct file *f, const uint8_t key[16])
 {
@@ -136,36 +208,11 @@ static int place_known(struct collector *c, struct file *f, const uint8_t key[16
         /* Truncated while nobody looked. The place stays: a copy of what it was may be there. */
         f->source = p->source;
         f->known = true;
-        places_new_life(f, SL_GAP_SOURCE_TRUNCATED);
+        places_new_life(f, held_by_copy(c, f, p) ? SL_GAP_NONE : SL_GAP_SOURCE_TRUNCATED);
         f->state = FILE_READING;
         return 0;
     }
     return 1;
-}
-
-static bool is_sibling(const struct file *f)
-{
-    return f->name && strcmp(f->name, f->log->base) != 0;
-}
-
-/* Both begin alike, as far as the shorter one goes. < 0: fault; 1: they differ; 2: too little to tell. */
-static int begins_alike(struct collector *c, struct file *f, struct file *other)
-{
-    uint8_t a[SL_FINGERPRINT_MAX_BYTES], b[SL_FINGERPRINT_MAX_BYTES];
-    int r = tail_open(&c->fleet, other);
-    if (r != 0)
-        return r < 0 ? r : 1;
-    ssize_t n = tail_read(&c->fleet, f, 0, a, sizeof a);
-    ssize_t m = tail_read(&c->fleet, other, 0, b, sizeof b);
-    if (n == -EBADMSG)
-        return 2;
-    if (n < 0 || m < 0)
-        return n < 0 ? (int)n : (int)m;
-    size_t least = n < m ? (size_t)n : (size_t)m;
-    if (memcmp(a, b, least) != 0)
-        return 1;
-    /* What begins alike and is shorter than what is compared may be growing into a copy. */
-    return least < sizeof a && n <= m && least < other->fingerprint_bytes ? 2 : least == 0 ? 1 : 0;
 }
 
 /* As a copy, or the .gz, of something known. 0: placed; 1: of nothing; 2: can't be told yet. */
@@ -190,14 +237,10 @@ static int place_copy(struct collector *c, struct file *f)
         go_on(f, &p);
         f->borrowed = true;
         drop_place(s, i);
-        for (struct file *other = f->log->files; other; other = other->next)
-            if (other != f && other->gap_reason == SL_GAP_SOURCE_TRUNCATED &&
-                memcmp(other->source.key, p.source.key, 16) == 0)
-                other->gap_reason = SL_GAP_NONE;
         return 0;
     }
     for (struct file *other = f->log->files; other; other = other->next) {
-        if (other == f || other->phantom || other->state == FILE_COPY || other->state == FILE_UNPLACED)
+        if (other == f || other->phantom || other->state == FILE_COPY)
             continue;
         int r = begins_alike(c, f, other);
         if (r < 0)

@@ -181,7 +181,8 @@ static bool let_go(struct collector *c, struct file *f)
     if (!settled(f) || f->joins || f->at != f->sent)
         return false;
     for (struct file *other = f->log->files; other; other = other->next)
-        if (other->joins && other->joins->origin == f)
+        /* one that is not placed yet may turn out to be its copy */
+        if ((other->joins && other->joins->origin == f) || other->state == FILE_UNPLACED)
             return false;
     struct file *copy = copy_of(f);
     if (copy)
@@ -294,6 +295,9 @@ static enum step step_phantom(struct collector *c, struct file *f)
 /* The oldest file of the log that is not over. */
 static struct file *turn_of(struct collector *c, struct log *log)
 {
+    for (struct file *f = log->files; f; f = f->next)
+        if (f->state == FILE_READING && f->changed)
+            return f;
     for (struct file *f = log->files; f; f = f->next) {
         if (f->state == FILE_DONE && f->dirty) {
             /* written to after it was passed on */
@@ -318,7 +322,7 @@ static enum step step(struct collector *c, struct log *log)
         return STEP_IDLE;
     if (f->phantom)
         return step_phantom(c, f);
-    if (f->truncated)
+    if (f->truncated || f->changed)
         return truncated(c, f);
     if (!f->dirty)
         return at_end(c, f);
@@ -477,6 +481,8 @@ void turns_timers(struct collector *c, int64_t now_ns)
         s->in_timers = false;
         for (struct log *log = s->logs; log; log = log->sandbox_next) {
             finder_settle_missed(c, log, now_ns);
+            if (log->wait_until_ns > now_ns)
+                turns_later(c, s, log->wait_until_ns - now_ns);
             if (s->sync == SYNC_DONE && !s->broken && ship_connected(c->ship))
                 look_after_done(c, log, now_ns);
             else

@@ -344,9 +344,10 @@ static void event_in(struct watch *w, struct folder *f, const struct inotify_eve
     if (is_last(f)) {
         if (!(e->mask & IN_ISDIR))
             w->events.name(w->events.arg, f, e->name,
-                           e->mask & IN_MODIFY                   ? NEWS_WRITTEN
-                           : e->mask & (IN_CREATE | IN_MOVED_TO) ? NEWS_CAME
-                                                                 : NEWS_WENT);
+                           e->mask & IN_MODIFY     ? NEWS_WRITTEN
+                           : e->mask & IN_CREATE   ? NEWS_CREATED
+                           : e->mask & IN_MOVED_TO ? NEWS_RENAMED
+                                                   : NEWS_WENT);
         return;
     }
     if (!(e->mask & IN_ISDIR))

@@ -45,8 +45,9 @@ struct root {
 
 enum news {
     NEWS_THERE, /* met in a listing */
-    NEWS_CAME,  /* created, or renamed to this name */
-    NEWS_WENT,  /* deleted, or renamed from this name */
+    NEWS_CREATED,
+    NEWS_RENAMED, /* to this name */
+    NEWS_WENT,    /* deleted, or renamed from this name */
     NEWS_WRITTEN,
 };
 
