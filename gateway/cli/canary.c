@@ -227,7 +227,7 @@ int command_canary(int argc, char **argv)
         /* Nothing was read: why has been said, and figures would say no more. */
         if (status == 0 || canary.count.read > 0)
             status = report(&canary.count, status);
-        if (status == 0)
+        if (status == 0 || canary.count.read == 0)
             cri_log_remove(&canary.log, options.log_dir, id);
         else
             say("what was written is kept in %s/%s", options.log_dir, id);

@@ -28,6 +28,7 @@ static char *base64url(struct sl_slice bytes)
 }
 
 /* No prompt: a key that is protected by a password is refused. */
+// NOLINTNEXTLINE(readability-non-const-parameter): OpenSSL's type
 static int no_password(char *out, int capacity, int writing, void *arg)
 {
     (void)out, (void)capacity, (void)writing, (void)arg;

@@ -102,12 +102,12 @@ static int read_key(const char *path, uint8_t *out, size_t *ret_bytes)
 static char *make_claims(void)
 {
     int64_t now_s = sl_now_ns() / SL_NS_PER_S;
+    int64_t exp_s = now_s + options.ttl_ns / SL_NS_PER_S;
     json_t *globs = json_array();
     for (size_t i = 0; i < options.sandboxes.count; i++)
         json_array_append_new(globs, json_string(options.sandboxes.items[i]));
-    json_t *claims = json_pack("{s:I, s:I, s:s, s:o}", "iat", (json_int_t)now_s, "exp",
-                               (json_int_t)(now_s + options.ttl_ns / SL_NS_PER_S), "scope", options.scope,
-                               "sandboxes", globs);
+    json_t *claims = json_pack("{s:I, s:I, s:s, s:o}", "iat", (json_int_t)now_s, "exp", (json_int_t)exp_s,
+                               "scope", options.scope, "sandboxes", globs);
     char *text = json_dumps(claims, JSON_COMPACT);
     json_decref(claims);
     return text;
