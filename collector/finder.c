@@ -240,6 +240,8 @@ void finder_reconcile(struct collector *c, struct log *log, const char *name, en
             return;
         if (named)
             lose_name(c, named);
+        else if (news == NEWS_THERE && !log->files && strcmp(name, log->base) == 0 && log->missed == 0)
+            reckon(c, log, 1); /* it was in the listing, and nothing else tells of it */
         return;
     }
     if (!S_ISREG(st.stx_mode) || st.stx_nlink > 1) {
@@ -305,8 +307,8 @@ void finder_look(void *arg, struct folder *folder, bool listed)
             if (f->name && strlen(f->name) < sizeof names[0] && strcmp(f->name, log->base) != 0)
                 strcpy(names[count++], f->name);
         for (size_t i = 0; i < count; i++)
-            finder_reconcile(c, log, names[i], NEWS_THERE);
-        finder_reconcile(c, log, log->base, NEWS_THERE);
+            finder_reconcile(c, log, names[i], NEWS_WENT);
+        finder_reconcile(c, log, log->base, NEWS_WENT);
     }
 }
 
