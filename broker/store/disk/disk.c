@@ -219,10 +219,3 @@ int disk_open(const struct store_options *options, struct store **ret, const cha
     }
     return disk_open_io(options, io, true, ret, ret_why);
 }
-
-int disk_check(const char *directory, bool repair, store_report *report, void *arg,
-               struct store_check_result *ret)
-{
-    (void)directory, (void)repair, (void)report, (void)arg, (void)ret;
-    return -ENOTSUP;
-}

@@ -361,6 +361,55 @@ static int load_index(struct disk *d, struct segment *s, uint64_t size)
     return 0;
 }
 
+/*
+ * A compacted segment without a readable trailer. Its blocks say nothing of lives and sources, so its states
+ * are looked for behind them, and each that is whole is taken.
+ */
+static int salvage_index(struct disk *d, struct segment *s, uint64_t size)
+{
+    uint8_t *bytes = malloc(SL_RECORD_PREFIX_BYTES + STATE_MOST_BYTES);
+    if (!bytes)
+        return -ENOMEM;
+    uint64_t at = 0, records_end = 0;
+    int fault = 0;
+    while (!fault) {
+        struct sl_record record;
+        int64_t got = io_read(d->io, s->file, at, bytes, SL_RECORD_PREFIX_BYTES);
+        if (got < 0)
+            fault = (int)got;
+        if (got != SL_RECORD_PREFIX_BYTES ||
+            sl_record_decode_prefix(sl_slice(bytes, (size_t)got), &record) != SL_RECORD_OK)
+            break;
+        size_t whole = SL_RECORD_PREFIX_BYTES + (size_t)record.payload_bytes;
+        if (record.kind == SL_RECORD_ENGINE && whole <= SL_RECORD_PREFIX_BYTES + STATE_MOST_BYTES && at > 0) {
+            struct sl_slice payload;
+            struct sl_block_header ignored;
+            struct state state;
+            struct applied applied;
+            got = io_read(d->io, s->file, at, bytes, whole);
+            if (got == (int64_t)whole &&
+                sl_record_check(sl_slice(bytes, whole), &record, &payload, &ignored) == SL_RECORD_OK &&
+                state_decode(payload, &state) == 0) {
+                fault = table_apply_state(&d->table, &state, s, &applied);
+                if (!fault) {
+                    applied.sandbox->state_segment = s->name.last;
+                    hot_drop(&d->hot, applied.sandbox);
+                }
+            } else {
+                d->cut_records++;
+            }
+        } else {
+            records_end = at + whole;
+        }
+        at += whole;
+    }
+    free(bytes);
+    s->sealed = s->uncompactable = true;
+    s->tail = s->durable = s->written = records_end;
+    s->file_bytes = size;
+    return fault;
+}
+
 /* What recovery kept gets its index at once; if that can't be written it stays as it is. */
 static void seal_now(struct segment *s, struct io *io)
 {
@@ -384,6 +433,8 @@ static int load_segment(struct disk *d, struct loading *l, uint8_t *window)
             d->table.last_birth = l->last_birth;
         return answer == FORMAT_NEWER ? -EPROTONOSUPPORT : answer;
     }
+    if (s->name.generation > 0)
+        return salvage_index(d, s, (uint64_t)size);
     uint64_t limit = l->limit < (uint64_t)size ? l->limit : (uint64_t)size;
     uint64_t good = 0;
     if (l->last_birth > d->table.last_birth)
@@ -428,7 +479,7 @@ static int load_all(struct disk *d, const struct found *found, uint8_t *window, 
         if (!fault && s->durable == 0) {
             char text[SEGMENT_NAME_BYTES];
             segment_name_render(&s->name, text);
-            if (all[i].header_bytes || all[i].limit == 0)
+            if (!s->sealed && (all[i].header_bytes || all[i].limit == 0))
                 (void)io_unlink(d->io, text);
             else
                 set_aside(d, text);

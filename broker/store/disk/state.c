@@ -205,7 +205,7 @@ int table_apply_state(struct table *t, const struct state *state, struct segment
     if (fault)
         return fault;
     bool holds = segment && state->alive && state->part.count;
-    struct source *sources = calloc(state->source_count + 1u, sizeof *sources);
+    struct source *sources = calloc(state->source_count ? state->source_count : 1u, sizeof *sources);
     struct details *details = NULL;
     struct extent *extents = NULL;
     if (holds && b->alive && b->birth == state->birth) {
@@ -234,7 +234,7 @@ int table_apply_state(struct table *t, const struct state *state, struct segment
     b->source_count = 0;
     b->details = details;
     struct sl_reader r = sl_reader(state->sources);
-    while (state_source_next(&r, &sources[b->source_count]))
+    while (b->source_count < state->source_count && state_source_next(&r, &sources[b->source_count]))
         b->source_count++;
     b->last_seq = state->last_seq;
     b->kept_from = state->kept_from;

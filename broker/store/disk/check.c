@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * `sandlog-broker check`: reads every byte of a store that no process has open, and says what is wrong. It
+ * writes nothing; the repair is what a start does anyway (cut, index anew), after indexes that are damaged
+ * were taken off.
+ */
+#include "disk.h"
+#include "wire/crc32c.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { CHECK_WINDOW_BYTES = 4 << 20, CHECK_SEGMENTS_MAX = 1 << 16 };
+
+struct check {
+    struct io *io;
+    store_report *report;
+    void *arg;
+    struct store_check_result *result;
+    bool repair;
+    struct segment_name *names;
+    size_t count;
+    int fault;
+    uint8_t *window;
+};
+
+__attribute__((format(printf, 2, 3))) static void say(struct check *c, const char *format, ...)
+{
+    char sentence[256];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(sentence, sizeof sentence, format, args);
+    va_end(args);
+    c->report(c->arg, sentence);
+}
+
+static void note_name(void *arg, const char *text)
+{
+    struct check *c = arg;
+    struct segment_name name;
+    size_t bytes = strlen(text);
+    if (bytes > 4 && strcmp(text + bytes - 4, ".bad") == 0)
+        say(c, "%s: was set aside by a start, because its header can't be read", text);
+    if (!segment_name_parse(text, &name) || c->fault)
+        return;
+    struct segment_name *wider = realloc(c->names, (c->count + 1) * sizeof *wider);
+    if (!wider || c->count == CHECK_SEGMENTS_MAX) {
+        c->fault = -ENOMEM;
+        return;
+    }
+    c->names = wider;
+    c->names[c->count++] = name;
+}
+
+struct scanned {
+    uint64_t records_end; /* behind the last record before the states */
+    uint64_t states_end;  /* behind the last record */
+    uint64_t damaged;     /* blocks whose prefix is good and whose payload is not */
+    uint64_t lines;
+    uint64_t records;
+    bool newer;
+};
+
+/* Every record from the start to the first whose prefix is bad. */
+static int scan_all(struct check *c, int file, uint64_t size, struct scanned *ret)
+{
+    struct scanned s = {0};
+    uint64_t at = 0;
+    while (at < size) {
+        int64_t got = io_read(c->io, file, at, c->window, CHECK_WINDOW_BYTES);
+        if (got < 0)
+            return (int)got;
+        struct sl_slice bytes = sl_slice(c->window, (size_t)got);
+        uint64_t before = at;
+        struct sl_record record;
+        while (sl_record_decode_prefix(bytes, &record) == SL_RECORD_OK) {
+            size_t whole = SL_RECORD_PREFIX_BYTES + (size_t)record.payload_bytes;
+            if (whole > bytes.bytes)
+                break;
+            struct sl_slice payload;
+            struct sl_block_header header;
+            int answer = sl_record_check(sl_slice(bytes.data, whole), &record, &payload, &header);
+            s.newer = s.newer || answer == SL_RECORD_NEWER;
+            s.records++;
+            if (answer != SL_RECORD_OK)
+                s.damaged++;
+            else if (record.kind == SL_RECORD_BLOCK)
+                s.lines += header.lines;
+            at += whole;
+            bytes = sl_slice(bytes.data + whole, bytes.bytes - whole);
+            bool state = answer == SL_RECORD_OK && record.kind == SL_RECORD_ENGINE && payload.bytes >= 4 &&
+                         sl_load32(payload.data) == FORMAT_STATE;
+            if (!state)
+                s.records_end = at;
+        }
+        if (at == before)
+            break;
+    }
+    s.states_end = at;
+    *ret = s;
+    return 0;
+}
+
+/* True when every state and every part of it is whole. */
+static bool index_good(struct check *c, int file, const struct trailer *t)
+{
+    uint8_t *states = malloc(t->states_bytes + 1);
+    bool good =
+        states && io_read(c->io, file, t->states_offset, states, t->states_bytes) == (int64_t)t->states_bytes;
+    struct sl_slice rest = sl_slice(states, good ? t->states_bytes : 0);
+    while (good && rest.bytes) {
+        struct sl_record record;
+        struct sl_slice payload;
+        struct sl_block_header ignored;
+        struct state state;
+        good = sl_record_check(rest, &record, &payload, &ignored) == SL_RECORD_OK &&
+               record.kind == SL_RECORD_ENGINE && state_decode(payload, &state) == 0;
+        if (!good)
+            break;
+        size_t whole = SL_RECORD_PREFIX_BYTES + payload.bytes;
+        size_t bytes = state.part.count * sizeof(struct entry);
+        rest = sl_slice(rest.data + whole, rest.bytes - whole);
+        void *part = malloc(bytes + 1);
+        good = part && bytes <= t->parts_bytes &&
+               io_read(c->io, file, state.part.offset, part, bytes) == (int64_t)bytes &&
+               sl_crc32c(0, sl_slice(part, bytes)) == (state.part.count ? state.part.crc : 0);
+        free(part);
+    }
+    free(states);
+    return good;
+}
+
+static int check_segment(struct check *c, const struct segment_name *name, bool newest)
+{
+    char text[SEGMENT_NAME_BYTES];
+    segment_name_render(name, text);
+    int file = io_open(c->io, text, c->repair ? IO_WRITE : 0);
+    if (file < 0)
+        return file;
+    struct scanned s = {0};
+    int64_t size = io_size(c->io, file);
+    int fault = size < 0 ? (int)size : scan_all(c, file, (uint64_t)size, &s);
+    if (fault) {
+        say(c, "%s: can't be read: %s", text, disk_fault_text(fault));
+        io_close(c->io, file);
+        return fault == -EIO ? 0 : fault;
+    }
+    struct store_check_result *r = c->result;
+    r->segments++;
+    r->records += s.records;
+    r->lines += s.lines;
+    r->damaged_blocks += s.damaged;
+    uint8_t last[TRAILER_BYTES];
+    struct trailer trailer;
+    bool sealed =
+        size >= TRAILER_BYTES &&
+        io_read(c->io, file, (uint64_t)size - TRAILER_BYTES, last, TRAILER_BYTES) == TRAILER_BYTES &&
+        trailer_decode(last, (uint64_t)size, &trailer) == 0;
+    say(c, "%s: %" PRIu64 " records, %" PRIu64 " lines, %s", text, s.records, s.lines,
+        sealed ? "sealed" : "not sealed");
+    if (s.damaged)
+        say(c, "%s: %" PRIu64 " damaged blocks; they are read as gaps", text, s.damaged);
+    bool rebuild = false;
+    if (sealed && !index_good(c, file, &trailer)) {
+        r->damaged_indexes++;
+        rebuild = name->generation == 0;
+        say(c, "%s: its index is damaged%s", text, rebuild ? "" : "; what of it is whole is used");
+    } else if (!sealed && (uint64_t)size > s.states_end) {
+        r->torn_bytes += (uint64_t)size - s.states_end;
+        say(c, "%s: %" PRIu64 " bytes behind the last good record%s", text, (uint64_t)size - s.states_end,
+            newest ? "" : ", or a damaged index");
+        rebuild = name->generation == 0;
+    }
+    if (c->repair && rebuild) {
+        fault = io_truncate(c->io, file, s.records_end);
+        if (!fault)
+            fault = io_sync(c->io, file);
+        r->repaired += !fault;
+    }
+    io_close(c->io, file);
+    return fault;
+}
+
+static int check_all(struct check *c)
+{
+    int fault = io_list(c->io, note_name, c);
+    if (!fault)
+        fault = c->fault;
+    uint32_t last = 0;
+    for (size_t i = 0; i < c->count; i++)
+        last = c->names[i].last > last ? c->names[i].last : last;
+    for (size_t i = 0; i < c->count && !fault; i++) {
+        bool replaced = false;
+        for (size_t k = 0; k < c->count && !replaced; k++)
+            replaced = segment_name_replaces(&c->names[k], &c->names[i]);
+        if (!replaced)
+            fault = check_segment(c, &c->names[i], c->names[i].last == last);
+    }
+    return fault;
+}
+
+int disk_check(const char *directory, bool repair, store_report *report, void *arg,
+               struct store_check_result *ret)
+{
+    struct store_check_result result = {0};
+    struct check c = {.report = report, .arg = arg, .result = &result, .repair = repair};
+    int fault = io_posix_new(directory, false, &c.io);
+    if (fault)
+        return fault;
+    c.window = malloc(CHECK_WINDOW_BYTES);
+    fault = c.window ? check_all(&c) : -ENOMEM;
+    free(c.window);
+    free(c.names);
+    if (!fault && repair) {
+        /* A start cuts, makes indexes anew and seals; it takes the io. */
+        struct store_options options = {.memory_bytes = 0};
+        struct store *s;
+        const char *why;
+        fault = disk_open_io(&options, c.io, false, &s, &why);
+        if (!fault)
+            store_close(s);
+        else
+            report(arg, why);
+    } else {
+        io_free(c.io);
+    }
+    if (!fault)
+        *ret = result;
+    return fault;
+}

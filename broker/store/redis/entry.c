@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What stands in Redis, as bytes, and the two scripts that run there. README.md has the layout. */
+#include "redis.h"
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+const char channel[] = "sandlog:grown";
+const char epoch_key[] = "sandlog:epoch";
+const char list_key[] = "sandlog:list";
+
+/*
+ * KEYS: hash, stream. ARGV: 1 token that has to stand there, 2 the new one, 3 message, 4 "1": the stream begins
+ * anew, 5 seconds after which the hash goes, "0": never, "": as it was, 6 first entry kept, 7 number of fields;
+ * then the fields (name, value), then the entries (id, prefix, block).
+ */
+struct script append_script = {
+    .text = "local v = redis.call('HGET', KEYS[1], 'v')\n"
+            "if (v or '') ~= ARGV[1] then return redis.call('HGETALL', KEYS[1]) end\n"
+            "if ARGV[4] == '1' then redis.call('UNLINK', KEYS[2]) end\n"
+            "local at = 8 + 2 * tonumber(ARGV[7])\n"
+            "for i = at, #ARGV, 3 do\n"
+            "  redis.call('XADD', KEYS[2], ARGV[i], 'p', ARGV[i + 1], 'b', ARGV[i + 2])\n"
+            "end\n"
+            "if ARGV[6] ~= '' then redis.call('XTRIM', KEYS[2], 'MINID', ARGV[6]) end\n"
+            "redis.call('HSET', KEYS[1], 'v', ARGV[2])\n"
+            "for i = 8, at - 1, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end\n"
+            "if ARGV[5] == '0' then redis.call('PERSIST', KEYS[1])\n"
+            "elseif ARGV[5] ~= '' then redis.call('EXPIRE', KEYS[1], ARGV[5]) end\n"
+            "redis.call('PUBLISH', 'sandlog:grown', ARGV[3])\n"
+            "return 1\n",
+};
+
+/* KEYS: stream. ARGV: XRANGE or XREVRANGE, two ids, count. Gives id and prefix of each entry, no block. */
+struct script heads_script = {
+    .text = "local out = {}\n"
+            "for i, e in ipairs(redis.call(ARGV[1], KEYS[1], ARGV[2], ARGV[3], 'COUNT', ARGV[4])) do\n"
+            "  out[2 * i - 1] = e[1]\n"
+            "  out[2 * i] = e[2][2]\n"
+            "end\n"
+            "return out\n",
+};
+
+size_t key_of(char out[KEY_BYTES], struct sl_slice id, char kind)
+{
+    struct sl_writer w = sl_writer(out, KEY_BYTES);
+    sl_write_slice(&w, sl_slice_of("sandlog:{"));
+    sl_write_slice(&w, id);
+    sl_write_slice(&w, sl_slice_of("}:"));
+    sl_write_u8(&w, (uint8_t)kind);
+    assert(!w.failed);
+    return w.bytes;
+}
+
+int ids_push(struct ids **list, struct sl_slice id)
+{
+    struct ids *i = malloc(sizeof *i + id.bytes);
+    if (!i)
+        return -ENOMEM;
+    i->bytes = (uint8_t)id.bytes;
+    memcpy(i->id, id.data, id.bytes);
+    i->next = *list;
+    *list = i;
+    return 0;
+}
+
+void ids_free(struct ids *list)
+{
+    while (list) {
+        struct ids *next = list->next;
+        free(list);
+        list = next;
+    }
+}
+
+/* ---- entries ---- */
+
+void head_encode(const struct head *h, uint8_t out[HEAD_BYTES])
+{
+    struct sl_writer w = sl_writer(out, HEAD_BYTES);
+    sl_write_u32(&w, h->lines);
+    sl_write_u32(&w, h->text_bytes);
+    sl_write_i64(&w, h->ceiling_ns);
+    sl_write_i64(&w, h->commit_ns);
+    sl_write_u32(&w, h->bytes);
+    assert(!w.failed && w.bytes == HEAD_BYTES);
+}
+
+bool head_decode(const redisReply *prefix, struct head *ret)
+{
+    if (prefix->type != REDIS_REPLY_STRING || prefix->len != ENTRY_PREFIX_BYTES)
+        return false;
+    struct sl_reader r = sl_reader(sl_slice(prefix->str, HEAD_BYTES));
+    ret->lines = sl_read_u32(&r);
+    ret->text_bytes = sl_read_u32(&r);
+    ret->ceiling_ns = sl_read_i64(&r);
+    ret->commit_ns = sl_read_i64(&r);
+    ret->bytes = sl_read_u32(&r);
+    return ret->bytes <= SL_RECORD_MAX_BYTES && ret->lines <= SL_BLOCK_LINES_MAX;
+}
+
+bool entry_id_parse(const redisReply *id, uint64_t *ret_seq)
+{
+    if (id->type != REDIS_REPLY_STRING)
+        return false;
+    char *end;
+    errno = 0;
+    *ret_seq = strtoull(id->str, &end, 10);
+    return errno == 0 && *end == '-' && *ret_seq > 0;
+}
+
+size_t entry_id(char out[ENTRY_ID_BYTES], const char *before, uint64_t seq, uint32_t sub)
+{
+    int bytes = snprintf(out, ENTRY_ID_BYTES, "%s%" PRIu64 "-%" PRIu32, before, seq, sub);
+    assert(bytes > 0 && bytes < ENTRY_ID_BYTES);
+    return (size_t)bytes;
+}
+
+/* ---- states ---- */
+
+static struct sl_slice reply_slice(const redisReply *reply)
+{
+    return reply->type == REDIS_REPLY_STRING ? sl_slice(reply->str, reply->len) : sl_slice(NULL, 0);
+}
+
+int life_from_pair(struct life *l, const redisReply *pair)
+{
+    if (pair->type != REDIS_REPLY_ARRAY || pair->elements != 2)
+        return LIFE_MALFORMED;
+    if (pair->element[0]->type == REDIS_REPLY_NIL)
+        return 0;
+    return life_decode(l, reply_slice(pair->element[1]), reply_slice(pair->element[0]));
+}
+
+int life_from_fields(struct life *l, const redisReply *fields)
+{
+    struct sl_slice token = {0}, state = {0};
+    if (fields->type != REDIS_REPLY_ARRAY || fields->elements % 2)
+        return LIFE_MALFORMED;
+    for (size_t i = 0; i + 1 < fields->elements; i += 2) {
+        struct sl_slice name = reply_slice(fields->element[i]), value = reply_slice(fields->element[i + 1]);
+        int fault = 0;
+        if (name.bytes == 1 && *name.data == 'v')
+            token = value;
+        else if (name.bytes == 1 && *name.data == 's')
+            state = value;
+        else if (name.bytes && *name.data == 'k')
+            fault = life_decode_source(l, name, value);
+        if (fault)
+            return fault;
+    }
+    return fields->elements ? life_decode(l, state, token) : 0;
+}
+
+void seen_set(struct seen *seen, const struct life *l)
+{
+    *seen = (struct seen){.any = true, .birth = l->birth, .change = l->change};
+    memcpy(seen->token, l->token, TOKEN_BYTES);
+}
+
+bool seen_was_lost(const struct seen *seen, const struct life *l)
+{
+    if (!seen->any || !l->known || !l->alive || seen->birth != l->birth)
+        return false;
+    return l->change < seen->change ||
+           (l->change == seen->change && memcmp(l->token, seen->token, TOKEN_BYTES) != 0);
+}
+
+/* ---- the epoch ---- */
+
+static redisReply *ask(struct link *link, const char *const *words, int count, int *ret_fault)
+{
+    struct call c = {.slot = link_slot(sl_slice_of(epoch_key))};
+    for (int i = 0; i < count; i++)
+        if (call_add_text(&c, words[i]))
+            c.fault = -ENOMEM;
+    if (c.fault == 0)
+        link_round(link, &c, 1);
+    redisReply *reply = c.reply;
+    *ret_fault = c.fault;
+    c.reply = NULL;
+    call_end(&c);
+    return reply;
+}
+
+int epoch_get(struct redis *r, struct link *link, uint64_t *ret)
+{
+    (void)r;
+    for (int try = 0; try < 3; try++) {
+        int fault;
+        redisReply *reply = ask(link, (const char *[]){"GET", epoch_key}, 2, &fault);
+        if (fault)
+            return fault;
+        unsigned long long epoch = 0;
+        bool good = reply->type == REDIS_REPLY_STRING && sscanf(reply->str, "%16llx", &epoch) == 1;
+        bool none = reply->type == REDIS_REPLY_NIL;
+        freeReplyObject(reply);
+        *ret = epoch;
+        if (good)
+            return 0;
+        if (!none)
+            return -EPROTO;
+        uint64_t fresh;
+        char text[20];
+        if (getrandom(&fresh, sizeof fresh, 0) != sizeof fresh)
+            return -EIO;
+        snprintf(text, sizeof text, "%016llx", (unsigned long long)fresh);
+        freeReplyObject(ask(link, (const char *[]){"SET", epoch_key, text, "NX"}, 4, &fault));
+        if (fault)
+            return fault;
+    }
+    return -EPROTO;
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "link.h"
+#include <stdlib.h>
+
+enum { DEFAULT_PORT = 6379, DEFAULT_WAIT_MS = 1000, WAIT_MAX_MS = 60000 };
+
+static bool number(const char *text, size_t bytes, long low, long high, int *ret)
+{
+    long n = 0;
+    if (bytes == 0 || bytes > 6)
+        return false;
+    for (size_t i = 0; i < bytes; i++) {
+        if (text[i] < '0' || text[i] > '9')
+            return false;
+        n = n * 10 + (text[i] - '0');
+    }
+    *ret = (int)n;
+    return n >= low && n <= high;
+}
+
+static bool copy(char *out, size_t capacity, const char *text, size_t bytes)
+{
+    if (bytes >= capacity)
+        return false;
+    memcpy(out, text, bytes);
+    out[bytes] = 0;
+    return true;
+}
+
+static const char *parse_user(const char **at, const char *end, struct location *ret)
+{
+    const char *sign = NULL;
+    for (const char *p = *at; p < end; p++)
+        if (*p == '@')
+            sign = p;
+    if (!sign)
+        return NULL;
+    const char *colon = memchr(*at, ':', (size_t)(sign - *at));
+    if (!colon || !copy(ret->user, sizeof ret->user, *at, (size_t)(colon - *at)) ||
+        !copy(ret->password, sizeof ret->password, colon + 1, (size_t)(sign - colon - 1)))
+        return "before the @ stands USER:PASSWORD or :PASSWORD";
+    *at = sign + 1;
+    return NULL;
+}
+
+/* HOST, HOST:PORT, [V6], [V6]:PORT */
+static const char *parse_seed(const char *at, const char *end, struct location *ret)
+{
+    static const char wrong[] = "servers are named HOST:PORT, separated by commas";
+    if (ret->seed_count == LINK_SEEDS_MAX)
+        return "at most 16 servers can be named";
+    const char *host = at, *stop = NULL, *port = NULL;
+    if (at < end && *at == '[') {
+        host = at + 1;
+        stop = memchr(at, ']', (size_t)(end - at));
+        if (!stop || (stop + 1 < end && stop[1] != ':'))
+            return wrong;
+        port = stop + 1 < end ? stop + 2 : NULL;
+    } else {
+        const char *colon = memchr(at, ':', (size_t)(end - at));
+        stop = colon ? colon : end;
+        port = colon ? colon + 1 : NULL;
+    }
+    int n = DEFAULT_PORT;
+    if (stop == host || (port && !number(port, (size_t)(end - port), 1, 65535, &n)) ||
+        !copy(ret->seeds[ret->seed_count].host, LINK_HOST_BYTES, host, (size_t)(stop - host)))
+        return wrong;
+    ret->seeds[ret->seed_count++].port = n;
+    return NULL;
+}
+
+static const char *parse_query(const char *at, const char *end, struct location *ret)
+{
+    while (at < end) {
+        const char *stop = memchr(at, '&', (size_t)(end - at));
+        stop = stop ? stop : end;
+        size_t bytes = (size_t)(stop - at);
+        if (bytes > 9 && memcmp(at, "replicas=", 9) == 0) {
+            if (!number(at + 9, bytes - 9, 0, 16, &ret->replicas))
+                return "replicas is a number from 0 to 16";
+        } else if (bytes > 8 && memcmp(at, "wait_ms=", 8) == 0) {
+            if (!number(at + 8, bytes - 8, 1, WAIT_MAX_MS, &ret->wait_ms))
+                return "wait_ms is a number from 1 to 60000";
+        } else {
+            return "behind the ? may stand replicas=N and wait_ms=MS";
+        }
+        at = stop < end ? stop + 1 : end;
+    }
+    return NULL;
+}
+
+const char *location_parse(const char *url, struct location *ret)
+{
+    *ret = (struct location){.wait_ms = DEFAULT_WAIT_MS};
+    if (strncmp(url, "rediss://", 9) == 0)
+        return "TLS to Redis is not supported; use redis:// through a tunnel";
+    if (strncmp(url, "redis://", 8) != 0)
+        return "a Redis store is named redis://HOST:PORT";
+    const char *at = url + 8, *end = url + strlen(url);
+    const char *query = strchr(at, '?');
+    const char *stop = query ? query : end;
+    if (stop > at && stop[-1] == '/')
+        stop--;
+    const char *why = parse_user(&at, stop, ret);
+    while (!why) {
+        const char *comma = memchr(at, ',', (size_t)(stop - at));
+        why = parse_seed(at, comma ? comma : stop, ret);
+        if (!comma)
+            break;
+        at = comma + 1;
+    }
+    if (!why && query)
+        why = parse_query(query + 1, end, ret);
+    return why;
+}
