@@ -137,11 +137,11 @@ static int write_due(struct canary *canary, int64_t begun_ns, int64_t now_ns)
 static void show_progress(const struct canary *canary, int64_t begun_ns, int64_t *shown_ns)
 {
     int64_t now_ns = sl_monotonic_ns();
-    if (!say_to_terminal() || now_ns - *shown_ns < SL_NS_PER_S)
+    if (now_ns - *shown_ns < SL_NS_PER_S)
         return;
     *shown_ns = now_ns;
-    fprintf(stderr, "\r\033[K%lld s: %zu written, %zu read", (long long)((now_ns - begun_ns) / SL_NS_PER_S),
-            canary->count.written, canary->count.read);
+    say_status("%lld s: %zu written, %zu read", (long long)((now_ns - begun_ns) / SL_NS_PER_S),
+               canary->count.written, canary->count.read);
 }
 
 /* Not 0: exit status; why was said. */
@@ -167,8 +167,7 @@ static int exercise(struct canary *canary, struct streams *streams, const char *
         r = streams_run(streams, 100);
         show_progress(canary, begun_ns, &shown_ns);
     }
-    if (say_to_terminal())
-        fputs("\r\033[K", stderr);
+    say_status(NULL);
     if (r < 0)
         say("%s/%s: %s", options.log_dir, id, say_errno(-r));
     else if (!canary->over)

@@ -217,7 +217,7 @@ struct reading {
     struct members members;
     struct printer printer;
     int status;
-    bool progress, progress_shown;
+    bool progress;
     int64_t begun_ns, looked_ns, shown_ns;
 };
 
@@ -240,13 +240,6 @@ static int look_for_label(struct reading *r, bool quiet)
     return status;
 }
 
-static void clear_progress(struct reading *r)
-{
-    if (r->progress_shown)
-        fputs("\r\033[K", stderr);
-    r->progress_shown = false;
-}
-
 /* Where the lines go elsewhere, a person at a terminal sees that it goes on. */
 static void show_progress(struct reading *r)
 {
@@ -254,13 +247,12 @@ static void show_progress(struct reading *r)
     if (!r->progress || now - r->begun_ns < PROGRESS_NS || now - r->shown_ns < PROGRESS_NS / 4)
         return;
     r->shown_ns = now;
-    r->progress_shown = true;
     char bytes[32];
     text_bytes((int64_t)r->printer.bytes, bytes, sizeof bytes);
     if (r->printer.lines == 0)
-        fprintf(stderr, "\r\033[Kwaiting for %s ...", r->server.url);
+        say_status("waiting for %s ...", r->server.url);
     else
-        fprintf(stderr, "\r\033[K%llu lines, %s ...", (unsigned long long)r->printer.lines, bytes);
+        say_status("%llu lines, %s ...", (unsigned long long)r->printer.lines, bytes);
 }
 
 static void on_line(struct stream *stream, void *arg, const struct line *line, struct sl_slice json)
@@ -272,7 +264,6 @@ static void on_line(struct stream *stream, void *arg, const struct line *line, s
 static void on_gap(struct stream *stream, void *arg, const struct gap *gap, struct sl_slice json)
 {
     struct reading *r = arg;
-    clear_progress(r);
     printer_gap(&r->printer, stream_id(stream), gap, json);
 }
 
@@ -285,7 +276,6 @@ static void on_pause(void *arg)
 static void on_end(struct stream *stream, void *arg, const struct end *end)
 {
     struct reading *r = arg;
-    clear_progress(r);
     if (!end) {
         r->status = 1;
         return;
@@ -383,7 +373,7 @@ int command_logs(int argc, char **argv)
         .line = on_line, .gap = on_gap, .pause = on_pause, .end = on_end};
     r.streams = streams_new(&r.server, &options.query, &events, &r, options.reconnect);
     int e = r.streams ? read_all(&r) : -ENOMEM;
-    clear_progress(&r);
+    say_status(NULL);
     printer_finish(&r.printer);
     if (e < 0) {
         say("%s", say_errno(-e));

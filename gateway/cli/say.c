@@ -9,9 +9,40 @@
 
 enum { SAY_BYTES = 1024 };
 
+static bool status_shown;
+
+static void write_all(const void *text, size_t bytes)
+{
+    ssize_t written = write(STDERR_FILENO, text, bytes);
+    (void)written; /* nobody is left to be told */
+}
+
+void say_status(const char *format, ...)
+{
+    static const char clear[] = "\r\033[K";
+    if (!say_to_terminal() || (!format && !status_shown))
+        return;
+    char text[SAY_BYTES] = "";
+    int n = 0;
+    if (format) {
+        va_list args;
+        va_start(args, format);
+        n = vsnprintf(text, sizeof text, format, args);
+        va_end(args);
+    }
+    size_t bytes = n < 0 ? 0 : (size_t)n < sizeof text ? (size_t)n : sizeof text - 1;
+    uint8_t line[sizeof clear + TERM_CLEAN_FACTOR * SAY_BYTES + TERM_CLEAN_EXTRA];
+    memcpy(line, clear, sizeof clear);
+    size_t used = sizeof clear - 1;
+    used += term_clean(sl_slice(text, bytes), TERM_PLAIN, line + used);
+    status_shown = format != NULL;
+    write_all(line, used);
+}
+
 void say(const char *format, ...)
 {
     char text[SAY_BYTES];
+    say_status(NULL);
     va_list args;
     va_start(args, format);
     int n = vsnprintf(text, sizeof text, format, args);
@@ -22,8 +53,7 @@ void say(const char *format, ...)
     memcpy(line, who, sizeof who);
     size_t used = sizeof who + term_clean(sl_slice(text, bytes), TERM_PLAIN, line + sizeof who);
     line[used++] = '\n';
-    ssize_t written = write(STDERR_FILENO, line, used);
-    (void)written; /* nobody is left to be told */
+    write_all(line, used);
 }
 
 const char *say_errno(int error)

@@ -8,6 +8,11 @@
 #include <stdbool.h>
 
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/*
+ * A line that comes and goes, for a person who waits: shown in place of the one before, taken away by NULL
+ * and by say(). Nothing when stderr is no terminal.
+ */
+void say_status(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* strerror(3) with a small first letter, as it stands behind a colon. Valid until the next call. */
 const char *say_errno(int error);
 /* A person is likely to read stderr. */

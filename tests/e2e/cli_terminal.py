@@ -9,6 +9,7 @@ import select
 import subprocess
 import tempfile
 import termios
+import threading
 import time
 
 from cli_faults import SANDLOG, Gateway, environment
@@ -18,10 +19,10 @@ from harness import PATIENCE, main, until
 class Terminal:
     """The command with stdout and stderr (and stdin) on a terminal of 24 by 80."""
 
-    def __init__(self, gateway, *args, **more):
+    def __init__(self, gateway, *args, stdout=None, **more):
         self.master, slave = pty.openpty()
         env = environment(gateway, **dict({"TERM": "xterm"}, **more))
-        self.process = subprocess.Popen([SANDLOG, *args], stdin=slave, stdout=slave, stderr=slave, env=env, start_new_session=True,
+        self.process = subprocess.Popen([SANDLOG, *args], stdin=slave, stdout=stdout or slave, stderr=slave, env=env, start_new_session=True,
                                         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
         os.close(slave)
         self.seen = b""
@@ -114,6 +115,29 @@ def ctrl_c_on_the_terminal_ends_it_with_130():
     assert code == 130 and seen.rstrip().endswith(b"\x1b[0m"), (code, seen)
 
 
+def who_waits_for_a_file_sees_it_grow():
+    """stdout goes elsewhere and it takes longer than a second: a line on the terminal tells how far it is, and goes away."""
+    lines = [b"y" * 100] * 50
+    asked, go_on = threading.Event(), threading.Event()
+
+    def plan(g, r):
+        if r["n"] == 0:
+            return 4000
+        asked.set()
+        assert go_on.wait(60)
+        return None
+    with Gateway(lines, plan) as g, tempfile.TemporaryFile() as file:
+        t = Terminal(g, "logs", "box", stdout=file)
+        assert asked.wait(60)
+        t.shows(b"15 lines, 1.5KiB ...")
+        go_on.set()
+        code, seen = t.finish()
+        file.seek(0)
+        assert code == 0 and file.read() == b"".join(line + b"\n" for line in lines)
+        shown = [part.split(b"\r\x1b[K")[-1] for part in seen.split(b"\n")]  # what is left of each line in the end
+        assert shown == [b"sandlog: connection lost; reconnecting...", b"sandlog: connected again", b""], seen
+
+
 def run_names_its_sandbox_and_ctrl_c_reaches_the_command_once():
     with tempfile.TemporaryDirectory(prefix="sandlog-run-") as folder:
         t = Terminal("http://127.0.0.1:9", "run", "--id", "box", "--log-dir", folder, "--", "sh", "-c",
@@ -130,5 +154,5 @@ def run_names_its_sandbox_and_ctrl_c_reaches_the_command_once():
 if __name__ == "__main__":
     main([hostile_lines_are_shown_as_text, colours_of_the_log_stay_and_end_with_their_line, raw_opts_out,
           outside_a_terminal_every_byte_passes, prefixes_have_colours_unless_they_are_not_wanted,
-          a_lost_connection_is_told_and_its_end_too, ctrl_c_on_the_terminal_ends_it_with_130,
+          a_lost_connection_is_told_and_its_end_too, ctrl_c_on_the_terminal_ends_it_with_130, who_waits_for_a_file_sees_it_grow,
           run_names_its_sandbox_and_ctrl_c_reaches_the_command_once])
