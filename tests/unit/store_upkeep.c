@@ -321,6 +321,77 @@ static void any_flipped_bit_costs_at_most_its_block(void **state)
     world_open(w);
 }
 
+static void note_report(void *arg, const char *sentence)
+{
+    char *all = arg;
+    strncat(all, sentence, 4095 - strlen(all));
+    strncat(all, "\n", 4095 - strlen(all));
+}
+
+static struct store_check_result check(struct world *w, bool repair, char text[4096])
+{
+    struct store_check_result result;
+    text[0] = 0;
+    assert_int_equal(store_check(w->location, repair, note_report, text, &result), 0);
+    return result;
+}
+
+static void check_finds_what_is_damaged_and_repair_cuts(void **state)
+{
+    struct world *w = *state;
+    char text[4096];
+    struct store_check_result r;
+    assert_int_equal(store_check(w->location, false, note_report, text, &r), -EBUSY);
+    fill(w, "a", 0, 6);
+    store_close(w->store);
+    r = check(w, false, text);
+    assert_int_equal(r.segments, 1);
+    assert_int_equal(r.lines, 60);
+    assert_int_equal(r.damaged_blocks + r.damaged_indexes + r.torn_bytes + r.repaired, 0);
+
+    struct flipping f = {.at = UINT64_MAX};
+    each_file(w, flip, &f);
+    f.at = 104 + 48 + 130; /* segment header, prefix, in the first block */
+    each_file(w, flip, &f);
+    r = check(w, false, text);
+    assert_int_equal(r.damaged_blocks, 1);
+    assert_non_null(strstr(text, "1 damaged block"));
+
+    f.at = f.size - 20; /* in the trailer */
+    each_file(w, flip, &f);
+    r = check(w, false, text);
+    assert_true(r.torn_bytes > 0);
+    r = check(w, true, text);
+    assert_int_equal(r.repaired, 1);
+    r = check(w, false, text);
+    assert_int_equal(r.torn_bytes, 0);
+    world_open(w);
+    assert_int_equal(store_check("/nonexistent/store", false, note_report, text, &r), -ENOENT);
+}
+
+static void a_compacted_segment_is_read_without_its_trailer(void **state)
+{
+    struct world *w = *state;
+    fill(w, "a", 0, 6);
+    fill(w, "b", 0, 6);
+    compact(w);
+    store_close(w->store);
+    struct flipping f = {.at = UINT64_MAX};
+    each_file(w, flip, &f);
+    f.at = f.size - 20;
+    each_file(w, flip, &f);
+    for (int k = 0; k < 2; k++) {
+        world_open(w);
+        assert_lines(w, "a", 1, 60);
+        assert_lines(w, "b", 1, 60);
+        compact(w);
+        store_close(w->store);
+    }
+    world_open(w);
+    append_lines(w, "a", 60, 1);
+    assert_lines(w, "a", 1, 61);
+}
+
 static void a_second_process_is_told_that_the_store_is_taken(void **state)
 {
     struct world *w = *state;
@@ -339,6 +410,8 @@ int main(void)
         CLAIM(retention_keeps_the_states_of_quiet_sandboxes),
         CLAIM(one_sandbox_keeps_between_once_and_twice_its_limit),
         CLAIM(any_flipped_bit_costs_at_most_its_block),
+        CLAIM(check_finds_what_is_damaged_and_repair_cuts),
+        CLAIM(a_compacted_segment_is_read_without_its_trailer),
         CLAIM(a_second_process_is_told_that_the_store_is_taken),
     };
     (void)conformance_tests;

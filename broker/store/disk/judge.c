@@ -228,11 +228,9 @@ int judge_item(struct judge *j, struct store_item *item, int64_t commit_ns, stru
         return judge_block(j, item, ret_record);
     case STORE_CHANGE:
         return judge_change(j, item);
-    case STORE_DELETE:
-        return judge_delete(j, item);
     default:
-        assert(!"an item of an unknown kind");
-        return -EINVAL;
+        assert(item->kind == STORE_DELETE);
+        return judge_delete(j, item);
     }
 }
 

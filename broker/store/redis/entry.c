@@ -186,17 +186,19 @@ static redisReply *ask(struct link *link, const char *const *words, int count, i
     return reply;
 }
 
-int epoch_get(struct redis *r, struct link *link, uint64_t *ret)
+int epoch_get(struct link *link, uint64_t *ret, char why[TROUBLE_BYTES])
 {
-    (void)r;
     for (int try = 0; try < 3; try++) {
         int fault;
         redisReply *reply = ask(link, (const char *[]){"GET", epoch_key}, 2, &fault);
-        if (fault)
+        if (fault) {
+            snprintf(why, TROUBLE_BYTES, "%s", *link_why(link) ? link_why(link) : "Redis can't be reached");
             return fault;
+        }
         unsigned long long epoch = 0;
         bool good = reply->type == REDIS_REPLY_STRING && sscanf(reply->str, "%16llx", &epoch) == 1;
         bool none = reply->type == REDIS_REPLY_NIL;
+        snprintf(why, TROUBLE_BYTES, "Redis says: %.200s", reply->str ? reply->str : "nothing of use");
         freeReplyObject(reply);
         *ret = epoch;
         if (good)
@@ -208,7 +210,12 @@ int epoch_get(struct redis *r, struct link *link, uint64_t *ret)
         if (getrandom(&fresh, sizeof fresh, 0) != sizeof fresh)
             return -EIO;
         snprintf(text, sizeof text, "%016llx", (unsigned long long)fresh);
-        freeReplyObject(ask(link, (const char *[]){"SET", epoch_key, text, "NX"}, 4, &fault));
+        reply = ask(link, (const char *[]){"SET", epoch_key, text, "NX"}, 4, &fault);
+        if (reply_error(reply)) {
+            snprintf(why, TROUBLE_BYTES, "Redis says: %.200s", reply->str);
+            fault = -EPROTO;
+        }
+        freeReplyObject(reply);
         if (fault)
             return fault;
     }

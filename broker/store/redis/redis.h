@@ -107,8 +107,8 @@ void ids_free(struct ids *list);
 /* Fills from HMGET (v, s) or HGETALL. 0, LIFE_MALFORMED or -ENOMEM; an empty answer leaves it unknown. */
 int life_from_fields(struct life *l, const redisReply *fields);
 int life_from_pair(struct life *l, const redisReply *pair);
-/* Finds the store's name, making one if Redis has none. 0 or a fault. */
-int epoch_get(struct redis *r, struct link *link, uint64_t *ret);
+/* Finds the store's name, making one if Redis has none. Fault: -errno, `why` is a sentence. */
+int epoch_get(struct link *link, uint64_t *ret, char why[TROUBLE_BYTES]);
 
 void *writer_main(void *arg);
 void *watch_main(void *arg);

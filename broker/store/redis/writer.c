@@ -1,0 +1,633 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The writer: takes all that waits, judges it per sandbox against what it remembers, and sends one script per
+ * sandbox, all in one pipelined round. A script that finds another token than the one judged against gives back
+ * what is there; the sandbox is judged anew and sent again.
+ */
+#include "writer.h"
+#include "wire/timestamp.h"
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+enum {
+    ROUND_BYTES = 8 << 20,
+    ROUND_ITEMS = 8192,
+    TRIES = 64,          /* of a sandbox that other brokers write to at the same time */
+    ANSWER_MS = 2000,
+    GRAVE_S = 30 * 86400, /* a deleted sandbox is remembered that long */
+};
+
+/* ---- commands ---- */
+
+static int add_copy(struct writer *w, struct call *c, const void *data, size_t bytes)
+{
+    void *copy = arena_get(&w->arena, bytes ? bytes : 1);
+    if (!copy)
+        return -ENOMEM;
+    if (bytes)
+        memcpy(copy, data, bytes);
+    return call_add(c, copy, bytes);
+}
+
+static int add_number(struct writer *w, struct call *c, uint64_t n)
+{
+    char text[24];
+    return add_copy(w, c, text, (size_t)snprintf(text, sizeof text, "%llu", (unsigned long long)n));
+}
+
+static int add_key(struct writer *w, struct call *c, struct sl_slice id, char kind)
+{
+    char key[KEY_BYTES];
+    size_t bytes = key_of(key, id, kind);
+    c->slot = link_slot(sl_slice(key, bytes));
+    return add_copy(w, c, key, bytes);
+}
+
+static void token_next(struct writer *w, uint8_t out[TOKEN_BYTES])
+{
+    memcpy(out, w->redis->instance, INSTANCE_BYTES);
+    sl_store64(out + INSTANCE_BYTES, ++w->tokens);
+}
+
+uint64_t writer_birth(struct writer *w, int64_t now_ns)
+{
+    uint64_t us = (uint64_t)now_ns / 1000;
+    w->last_birth_us = us > w->last_birth_us ? us : w->last_birth_us + 1;
+    return w->last_birth_us * 1000 + sl_load16(w->redis->instance) % 1000;
+}
+
+static int add_fields(struct writer *w, struct call *c, struct life *l)
+{
+    uint64_t count = 1;
+    for (size_t i = 0; i < l->source_count; i++)
+        count += l->sources[i].dirty;
+    size_t bytes = life_bytes(l);
+    uint8_t *state = arena_get(&w->arena, bytes);
+    if (!state || add_number(w, c, count) || call_add_text(c, "s") || call_add(c, state, bytes))
+        return -ENOMEM;
+    life_encode(l, state);
+    for (size_t i = 0; i < l->source_count; i++) {
+        uint8_t field[SOURCE_FIELD_BYTES], value[SOURCE_VALUE_BYTES];
+        if (!l->sources[i].dirty)
+            continue;
+        life_source_field(&l->sources[i], field);
+        life_source_encode(&l->sources[i], value);
+        if (add_copy(w, c, field, sizeof field) || add_copy(w, c, value, sizeof value))
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+/* What a write of a sandbox is made of beside its state. */
+struct writing {
+    uint8_t had[TOKEN_BYTES];
+    bool had_any;
+    bool fresh; /* the stream begins anew */
+    bool begins;
+    char keep[ENTRY_ID_BYTES]; /* first entry kept; empty: all */
+    struct call entries;       /* arguments only: id, prefix, block */
+};
+
+static void writing_begin(struct writing *g, const struct life *l)
+{
+    *g = (struct writing){.had_any = l->known, .fresh = !l->known, .begins = !l->alive};
+    memcpy(g->had, l->token, TOKEN_BYTES);
+}
+
+/* The call of box `b`; its life is as it shall be. */
+static int writing_call(struct writer *w, struct box *b, const struct writing *g)
+{
+    struct life *l = &b->life;
+    struct call *c = &b->call;
+    call_end(c);
+    c->script = &append_script;
+    c->waits = true;
+    uint8_t token[TOKEN_BYTES], message[INSTANCE_BYTES + SL_ID_MAX_BYTES];
+    token_next(w, token);
+    memcpy(l->token, token, TOKEN_BYTES);
+    l->change++;
+    memcpy(message, w->redis->instance, INSTANCE_BYTES);
+    memcpy(message + INSTANCE_BYTES, l->id, l->id_bytes);
+    if (call_add_text(c, "EVALSHA") || call_add_text(c, append_script.sha) || call_add_text(c, "2") ||
+        add_key(w, c, life_id(l), 's') || add_key(w, c, life_id(l), 'h'))
+        return -ENOMEM;
+    /* hash first: the script's KEYS[1] */
+    const char *stream = c->argv[3];
+    size_t stream_bytes = c->bytes[3];
+    c->argv[3] = c->argv[4];
+    c->bytes[3] = c->bytes[4];
+    c->argv[4] = stream;
+    c->bytes[4] = stream_bytes;
+    const char *expiry = "";
+    if (!l->alive)
+        expiry = "2592000";
+    else if (g->begins)
+        expiry = "0";
+    static_assert(GRAVE_S == 2592000, "as text above");
+    if (add_copy(w, c, g->had, g->had_any ? TOKEN_BYTES : 0) || add_copy(w, c, token, TOKEN_BYTES) ||
+        add_copy(w, c, message, INSTANCE_BYTES + (size_t)l->id_bytes) ||
+        call_add_text(c, g->fresh ? "1" : "0") || call_add_text(c, expiry) ||
+        add_copy(w, c, g->keep, strlen(g->keep)) || add_fields(w, c, l))
+        return -ENOMEM;
+    for (int i = 0; i < g->entries.argc; i++)
+        if (call_add(c, g->entries.argv[i], g->entries.bytes[i]))
+            return -ENOMEM;
+    return 0;
+}
+
+static int writing_add(struct writer *w, struct writing *g, const struct store_item *item,
+                       const struct sl_record *record, uint32_t sub)
+{
+    uint8_t prefix[ENTRY_PREFIX_BYTES];
+    char id[ENTRY_ID_BYTES];
+    const struct sl_block_header *h = &item->header;
+    struct head head = {
+        .lines = h->lines,
+        .text_bytes = h->text_bytes,
+        .ceiling_ns = h->lines > 0 ? sl_query_ceiling(record, h) : record->floor_ns,
+        .commit_ns = record->commit_ns,
+        .bytes = (uint32_t)(SL_RECORD_PREFIX_BYTES + item->payload.bytes),
+    };
+    head_encode(&head, prefix);
+    sl_record_encode_prefix(record, prefix + HEAD_BYTES);
+    size_t id_bytes = entry_id(id, "", record->first_seq, sub);
+    if (add_copy(w, &g->entries, id, id_bytes) || add_copy(w, &g->entries, prefix, sizeof prefix) ||
+        call_add(&g->entries, item->payload.data, item->payload.bytes))
+        return -ENOMEM;
+    return 0;
+}
+
+/* ---- judging ---- */
+
+static int take(struct writer *w, struct box *b, struct store_item *item, struct writing *g)
+{
+    struct life *l = &b->life;
+    int64_t now_ns = w->now_ns;
+    bool was_alive = l->alive;
+    uint64_t birth = was_alive ? 0 : writer_birth(w, now_ns);
+    int answer;
+    if (item->kind == STORE_BLOCK) {
+        struct sl_record record;
+        bool stored;
+        uint32_t sub;
+        answer = life_take_block(l, item, now_ns, birth, &record, &stored, &sub);
+        if (answer == 0 && stored)
+            answer = writing_add(w, g, item, &record, sub);
+        return answer;
+    }
+    if (item->kind == STORE_CHANGE)
+        answer = life_take_change(l, &item->change, now_ns, birth);
+    else
+        answer = life_take_delete(l);
+    item->verdict = (struct sl_append_verdict){.verdict = SL_TAKEN};
+    if (answer == 0 && item->kind == STORE_DELETE) {
+        g->fresh = g->begins = true;
+        g->entries.argc = 0;
+    }
+    return answer;
+}
+
+/* Judges all of the box's items. 0: b->call is to be sent; LIFE_NOTHING; a fault. */
+static int box_judge(struct writer *w, struct box *b)
+{
+    struct writing g;
+    writing_begin(&g, &b->life);
+    bool changed = false, already = false;
+    int fault = 0;
+    if (b->fallen && b->life.alive) {
+        b->life.birth = writer_birth(w, w->now_ns);
+        b->life.version++;
+        changed = true;
+    }
+    for (size_t i = 0; i < b->item_count && fault >= 0; i++) {
+        fault = take(w, b, b->items[i], &g);
+        changed = changed || fault == 0;
+        already = already || b->items[i]->verdict.verdict == SL_ALREADY;
+    }
+    /* What is there already may not have reached the replicas: only a write after it can tell. */
+    if (already && w->redis->location.replicas)
+        changed = true;
+    if (fault >= 0)
+        fault = changed ? writing_call(w, b, &g) : LIFE_NOTHING;
+    g.entries.script = NULL;
+    call_end(&g.entries);
+    return fault;
+}
+
+/* ---- rounds ---- */
+
+static void trouble(struct writer *w, const char *sentence)
+{
+    struct redis *r = w->redis;
+    pthread_mutex_lock(&r->mutex);
+    snprintf(r->write_trouble, sizeof r->write_trouble, "%s", sentence);
+    r->write_trouble_ns = sl_monotonic_ns();
+    pthread_mutex_unlock(&r->mutex);
+}
+
+static void box_fail(struct writer *w, struct box *b, int fault)
+{
+    const char *error = reply_error(b->call.reply);
+    char text[TROUBLE_BYTES];
+    if (error && strncmp(error, "OOM", 3) == 0)
+        trouble(w, "Redis is full (maxmemory): it takes nothing more until something is deleted or trimmed");
+    else if (error) {
+        snprintf(text, sizeof text, "Redis refuses to write: %.200s", error);
+        trouble(w, text);
+    } else if (fault != -ENOMEM) {
+        trouble(w, *link_why(w->link) ? link_why(w->link) : "Redis can't be reached");
+    }
+    b->settled = true;
+    b->fault = fault;
+    b->loaded = false;
+}
+
+/* Takes over what Redis says is there. */
+static void box_load(struct writer *w, struct box *b, const redisReply *fields)
+{
+    life_clear(&b->life);
+    int fault = life_from_fields(&b->life, fields);
+    if (fault == LIFE_MALFORMED)
+        trouble(w, "Redis holds something of a sandbox that is not ours, or a newer version's");
+    if (fault) {
+        life_clear(&b->life);
+        b->settled = true;
+        b->fault = fault < 0 ? fault : -EPROTO;
+        return;
+    }
+    b->loaded = true;
+    if (seen_was_lost(&b->seen, &b->life))
+        b->fallen = true;
+    if (b->listed_birth != b->life.birth)
+        b->listed_birth = 0;
+}
+
+static size_t gather(struct writer *w, bool (*wanted)(const struct box *b))
+{
+    size_t count = 0;
+    for (size_t i = 0; i < w->box_count; i++)
+        if (wanted(w->boxes[i]))
+            w->sent[count++] = w->boxes[i];
+    for (size_t i = 0; i < count; i++)
+        w->calls[i] = w->sent[i]->call;
+    return count;
+}
+
+/* Sends the calls of the boxes gathered, and gives them back with their replies. */
+static void run(struct writer *w, size_t count)
+{
+    link_round(w->link, w->calls, count);
+    for (size_t i = 0; i < count; i++)
+        w->sent[i]->call = w->calls[i];
+}
+
+static bool not_loaded(const struct box *b)
+{
+    return !b->settled && !b->loaded && b->call.argc;
+}
+
+static void load(struct writer *w)
+{
+    for (size_t i = 0; i < w->box_count; i++) {
+        struct box *b = w->boxes[i];
+        if (b->settled || b->loaded)
+            continue;
+        call_end(&b->call);
+        if (call_add_text(&b->call, "HGETALL") || add_key(w, &b->call, life_id(&b->life), 'h'))
+            box_fail(w, b, -ENOMEM);
+    }
+    size_t count = gather(w, not_loaded);
+    if (count == 0)
+        return;
+    run(w, count);
+    for (size_t i = 0; i < count; i++) {
+        struct box *b = w->sent[i];
+        if (b->call.fault || reply_error(b->call.reply))
+            box_fail(w, b, b->call.fault ? b->call.fault : -EIO);
+        else
+            box_load(w, b, b->call.reply);
+        call_end(&b->call);
+    }
+}
+
+static bool to_be_sent(const struct box *b)
+{
+    return !b->settled;
+}
+
+static void took_effect(struct box *b)
+{
+    for (size_t i = 0; i < b->life.source_count; i++)
+        b->life.sources[i].dirty = false;
+    seen_set(&b->seen, &b->life);
+    b->fallen = false;
+    b->settled = b->written = true;
+}
+
+/* One try of all that is not settled. */
+static void attempt(struct writer *w)
+{
+    load(w);
+    for (size_t i = 0; i < w->box_count; i++) {
+        struct box *b = w->boxes[i];
+        if (b->settled)
+            continue;
+        int answer = box_judge(w, b);
+        if (answer == LIFE_NOTHING)
+            b->settled = true;
+        else if (answer)
+            box_fail(w, b, answer);
+    }
+    size_t count = gather(w, to_be_sent);
+    if (count == 0)
+        return;
+    run(w, count);
+    for (size_t i = 0; i < count; i++) {
+        struct box *b = w->sent[i];
+        const redisReply *reply = b->call.reply;
+        if (b->call.fault || reply_error(reply))
+            box_fail(w, b, b->call.fault ? b->call.fault : -EIO);
+        else if (reply->type == REDIS_REPLY_INTEGER)
+            took_effect(b);
+        else
+            box_load(w, b, reply);
+        call_end(&b->call);
+    }
+}
+
+static bool unlisted(const struct box *b)
+{
+    return b->call.argc > 0;
+}
+
+/* The list of sandboxes lies in a slot of its own: told behind the write, again with a later one if it fails. */
+static void list(struct writer *w)
+{
+    for (size_t i = 0; i < w->box_count; i++) {
+        struct box *b = w->boxes[i];
+        const struct life *l = &b->life;
+        call_end(&b->call);
+        if (b->fault || !b->loaded || !l->known || b->listed_birth == (l->alive ? l->birth : 1))
+            continue;
+        int fault = call_add_text(&b->call, l->alive ? "ZADD" : "ZREM") || call_add_text(&b->call, list_key) ||
+                    (l->alive && add_number(w, &b->call, l->birth / 1000)) ||
+                    add_copy(w, &b->call, l->id, l->id_bytes);
+        if (fault)
+            call_end(&b->call);
+        b->call.slot = link_slot(sl_slice_of(list_key));
+    }
+    size_t count = gather(w, unlisted);
+    if (count == 0)
+        return;
+    run(w, count);
+    for (size_t i = 0; i < count; i++) {
+        struct box *b = w->sent[i];
+        if (b->call.fault == 0 && !reply_error(b->call.reply))
+            b->listed_birth = b->life.alive ? b->life.birth : 1;
+        call_end(&b->call);
+    }
+}
+
+/* ---- what waits ---- */
+
+static int join(struct writer *w, struct sl_slice id, struct box **ret)
+{
+    struct box *b = boxes_get(&w->all, id);
+    if (!b)
+        return -ENOMEM;
+    *ret = b;
+    if (b->in_round)
+        return 0;
+    if (w->box_count == w->box_capacity) {
+        size_t capacity = w->box_capacity ? 2 * w->box_capacity : 64;
+        struct box **boxes = realloc(w->boxes, capacity * sizeof *boxes);
+        if (boxes)
+            w->boxes = boxes;
+        struct box **sent = boxes ? realloc(w->sent, capacity * sizeof *sent) : NULL;
+        if (sent)
+            w->sent = sent;
+        struct call *calls = sent ? realloc(w->calls, capacity * sizeof *calls) : NULL;
+        if (!calls)
+            return -ENOMEM;
+        w->calls = calls;
+        w->box_capacity = capacity;
+    }
+    w->boxes[w->box_count++] = b;
+    b->in_round = true;
+    b->settled = b->written = false;
+    b->fault = 0;
+    b->item_count = 0;
+    return 0;
+}
+
+static struct sl_slice item_id(const struct store_item *item)
+{
+    switch (item->kind) {
+    case STORE_BLOCK:
+        return item->header.sandbox;
+    case STORE_CHANGE:
+        return item->change.sandbox;
+    default:
+        return item->sandbox;
+    }
+}
+
+static void refuse(struct store_batch *batch, size_t index)
+{
+    batch->items[index].verdict = (struct sl_append_verdict){.verdict = SL_REFUSED};
+    batch->items[index].first_seq = 0;
+}
+
+int writer_join(struct writer *w, struct sl_slice id, struct box **ret)
+{
+    return join(w, id, ret);
+}
+
+void writer_round(struct writer *w)
+{
+    w->now_ns = sl_now_ns();
+    bool open = true;
+    for (int try = 0; open && try < TRIES; try++) {
+        if (try > 1) {
+            /* Others write as well: step aside for a moment, each for another one. */
+            w->jitter = w->jitter * 1664525u + 1013904223u;
+            nanosleep(&(struct timespec){.tv_nsec = (long)(w->jitter >> 12) % (try * 100000L)}, NULL);
+        }
+        attempt(w);
+        arena_free(&w->arena);
+        open = false;
+        for (size_t i = 0; i < w->box_count; i++)
+            open = open || !w->boxes[i]->settled;
+    }
+    for (size_t i = 0; i < w->box_count; i++)
+        if (!w->boxes[i]->settled)
+            box_fail(w, w->boxes[i], -EAGAIN);
+    list(w);
+    arena_free(&w->arena);
+}
+
+/* Tells home: what has grown, and the batches. */
+static void tell(struct writer *w, struct store_batch *batches, int64_t began_ns)
+{
+    struct redis *r = w->redis;
+    bool any = false, failed = false;
+    struct ids *grown = NULL;
+    for (size_t i = 0; i < w->box_count; i++) {
+        struct box *b = w->boxes[i];
+        any = any || b->written;
+        failed = failed || b->fault;
+        for (size_t k = 0; b->fault && k < b->item_count; k++)
+            life_refuse(&b->life, b->items[k]);
+        if (b->written)
+            ids_push(&grown, life_id(&b->life));
+    }
+    pthread_mutex_lock(&r->mutex);
+    while (grown) {
+        struct ids *next = grown->next;
+        grown->next = r->grown;
+        r->grown = grown;
+        grown = next;
+    }
+    while (batches) {
+        struct store_batch *next = batches->next;
+        bool all = batches->count > 0;
+        for (size_t i = 0; i < batches->count; i++)
+            all = all && batches->items[i].verdict.verdict == SL_REFUSED;
+        struct store_batch ***end = all && failed ? &r->bad_end : &r->good_end;
+        batches->next = NULL;
+        **end = batches;
+        *end = &batches->next;
+        batches = next;
+    }
+    r->commits += any;
+    r->commit_faults += failed;
+    if (any) {
+        sl_observe(&r->latency, sl_monotonic_ns() - began_ns);
+        if (!failed)
+            *r->write_trouble = 0;
+    }
+    pthread_mutex_unlock(&r->mutex);
+    r->options.wake(r->options.arg);
+}
+
+void writer_leave(struct writer *w)
+{
+    for (size_t i = 0; i < w->box_count; i++) {
+        w->boxes[i]->in_round = false;
+        w->boxes[i]->item_count = 0;
+    }
+    w->box_count = 0;
+    boxes_trim(&w->all);
+}
+
+static void commit(struct writer *w, struct store_batch *batches)
+{
+    int64_t began_ns = sl_monotonic_ns();
+    for (struct store_batch *batch = batches; batch; batch = batch->next) {
+        for (size_t i = 0; i < batch->count; i++) {
+            struct box *b;
+            refuse(batch, i);
+            if (join(w, item_id(&batch->items[i]), &b) == 0)
+                box_add(b, &batch->items[i]);
+        }
+    }
+    writer_round(w);
+    tell(w, batches, began_ns);
+    for (size_t i = 0; i < w->box_count; i++)
+        if (w->boxes[i]->written)
+            upkeep_look(w, w->boxes[i]);
+    writer_leave(w);
+    upkeep_trim(w);
+}
+
+/* Redis has fallen behind what readers were shown: they have to be told. */
+static void commit_fallen(struct writer *w, struct ids *fallen)
+{
+    for (struct ids *i = fallen; i; i = i->next) {
+        struct box *b;
+        if (join(w, sl_slice(i->id, i->bytes), &b))
+            continue;
+        if (b->loaded)
+            b->loaded = false;
+        b->fallen = true;
+    }
+    writer_round(w);
+    tell(w, NULL, sl_monotonic_ns());
+    writer_leave(w);
+    ids_free(fallen);
+}
+
+/* Some batches from the queue's head, within the bounds of a round. */
+static struct store_batch *dequeue(struct redis *r)
+{
+    struct store_batch *first = r->queue, *last = NULL;
+    size_t bytes = 0, items = 0;
+    for (struct store_batch *batch = first; batch; batch = batch->next) {
+        for (size_t i = 0; i < batch->count; i++)
+            bytes += batch->items[i].payload.bytes;
+        items += batch->count;
+        if (last && (bytes > ROUND_BYTES || items > ROUND_ITEMS))
+            break;
+        last = batch;
+    }
+    if (last) {
+        r->queue = last->next;
+        last->next = NULL;
+        if (!r->queue)
+            r->queue_end = &r->queue;
+    }
+    return first;
+}
+
+void *writer_main(void *arg)
+{
+    struct redis *r = arg;
+    struct writer *w = calloc(1, sizeof *w);
+    int fault = w ? link_new(&r->location, ANSWER_MS + r->location.wait_ms, &w->link) : -ENOMEM;
+    assert(fault == 0);
+    w->redis = r;
+    w->jitter = sl_load32(r->instance);
+    w->sweep_ns = sl_monotonic_ns();
+    pthread_mutex_lock(&r->mutex);
+    for (;;) {
+        struct compaction *compactions = NULL;
+        if (r->queue) {
+            struct store_batch *batches = dequeue(r);
+            pthread_mutex_unlock(&r->mutex);
+            commit(w, batches);
+        } else if (r->fallen) {
+            struct ids *fallen = r->fallen;
+            r->fallen = NULL;
+            pthread_mutex_unlock(&r->mutex);
+            commit_fallen(w, fallen);
+        } else if (atomic_load(&r->closing)) {
+            break;
+        } else if (r->compactions) {
+            compactions = r->compactions;
+            r->compactions = NULL;
+            pthread_mutex_unlock(&r->mutex);
+            upkeep_all(w, compactions);
+        } else if (upkeep_due(w)) {
+            pthread_mutex_unlock(&r->mutex);
+            upkeep_step(w);
+        } else {
+            struct timespec until;
+            clock_gettime(CLOCK_MONOTONIC, &until);
+            until.tv_sec++;
+            pthread_cond_timedwait(&r->work, &r->mutex, &until);
+            continue;
+        }
+        pthread_mutex_lock(&r->mutex);
+    }
+    pthread_mutex_unlock(&r->mutex);
+    boxes_free(&w->all);
+    link_free(w->link);
+    free(w->boxes);
+    free(w->sent);
+    free(w->calls);
+    free(w);
+    return NULL;
+}
