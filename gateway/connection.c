@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "connection.h"
+#include "dialects/dialect.h"
 #include "guard.h"
 #include "handlers.h"
 #include "server.h"
@@ -68,7 +69,8 @@ static struct connection *connection_new(struct server *s, struct lws *wsi, bool
     c->started_ns = c->last_sent_ns = sl_monotonic_ns();
     buffer_init(&c->body, 0, CONNECTION_BODY_MAX_BYTES);
     buffer_init(&c->out, CONNECTION_FRONT_BYTES, 64 << 20);
-    if (request_read(wsi, websocket, &c->request) < 0) {
+    if (request_read(wsi, websocket, &c->request) < 0 || dialect_new(c->request, &c->dialect) < 0) {
+        request_free(c->request);
         free(c);
         return NULL;
     }
@@ -86,6 +88,7 @@ static void connection_free(struct connection *c)
     sl_gauge_set(&c->server->counts.connections, (int64_t)--c->server->connection_count);
     buffer_fini(&c->body);
     buffer_fini(&c->out);
+    dialect_free(c->dialect);
     request_free(c->request);
     free(c);
 }
@@ -180,6 +183,10 @@ void connection_problem(struct connection *c, const struct problem *p, const cha
         connection_close_with(c, problem_close_code(p->code), sl_slice_of(reason));
         c->finished = true;
         wake(c);
+        return;
+    }
+    if (c->dialect) {
+        dialect_problem(c, p, headers);
         return;
     }
     struct buffer body;

@@ -23,6 +23,7 @@
 
 struct server;
 struct connection;
+struct dialect;
 
 enum {
     CONNECTION_FRONT_BYTES = LWS_PRE + 16,
@@ -60,8 +61,9 @@ struct connection {
     const struct handler *handler;
     void *user; /* the handler's */
     struct route_match match;
-    struct buffer body; /* of the request */
-    struct buffer out;  /* whole answers; also head of streams */
+    struct dialect *dialect; /* how its client speaks; NULL: as API.md says */
+    struct buffer body;      /* of the request */
+    struct buffer out;       /* whole answers; also head of streams */
     size_t out_sent;
     LIST_ENTRY(connection) all;
     int64_t started_ns;   /* monotonic */

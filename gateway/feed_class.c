@@ -155,7 +155,7 @@ static struct feed_class *class_new(struct feed *feed, const struct render_style
 static bool same_style(const struct render_style *a, const struct render_style *b)
 {
     return a->format == b->format && a->timestamps == b->timestamps && a->data_json == b->data_json &&
-           a->with_sandbox == b->with_sandbox && a->gaps == b->gaps;
+           a->with_sandbox == b->with_sandbox && a->gaps == b->gaps && a->framed == b->framed;
 }
 
 bool feed_share(struct follower *f, const struct render_style *style, const struct partials *partials)

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "handlers.h"
+#include "dialects/docker.h"
+#include "dialects/kube.h"
 
 const struct handler *handler_of(enum route route)
 {
@@ -11,6 +13,10 @@ const struct handler *handler_of(enum route route)
         return &sandboxes_handler;
     case ROUTE_PAGE:
         return &pages_handler;
+    case ROUTE_DOCKER:
+        return &docker_handler;
+    case ROUTE_KUBE:
+        return &kube_handler;
     default:
         return &operations_handler;
     }

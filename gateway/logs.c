@@ -3,6 +3,7 @@
  * GET /v1/sandboxes/{id}/logs: from parameters to a reader, from what the reader finds to a status, headers
  * and an end, over HTTP and WebSocket (API.md 2).
  */
+#include "dialects/dialect.h"
 #include "handlers.h"
 #include "options.h"
 #include "reader.h"
@@ -91,7 +92,8 @@ static bool no_stream(struct logs *l)
         refuse(l, &p);
         return true;
     }
-    if (!l->query.follow || place->state != SL_STOPPED)
+    /* Other people's clients know no 409: what there is, and the end. */
+    if (!l->query.follow || place->state != SL_STOPPED || c->dialect)
         return false;
     if (!l->query.after.bytes) {
         problem_set(&p, PROBLEM_SANDBOX_NOT_RUNNING, NULL,
@@ -125,7 +127,9 @@ static void begin_stream(struct logs *l)
     }
     if (!l->c->websocket)
         render_head(&l->style, &l->tail);
-    connection_stream(l->c, render_content_type(&l->style), l->style.format == QUERY_SSE, headers);
+    connection_stream(l->c,
+                      l->c->dialect ? dialect_content_type(l->c->dialect) : render_content_type(&l->style),
+                      l->style.format == QUERY_SSE, headers);
 }
 
 static void changed(void *arg)
@@ -320,7 +324,9 @@ static void start(struct connection *c)
                                 .last_event_id = r->last_event_id,
                                 .now_ns = sl_now_ns(),
                                 .websocket = c->websocket};
-    if (query_parse(&input, &l->query, &p) != 0 ||
+    if (c->dialect)
+        l->query = c->dialect->query;
+    if ((!c->dialect && query_parse(&input, &l->query, &p) != 0) ||
         parse_cursor(c, l->query.after, l->query.resumes ? "Last-Event-ID" : "after", &l->after, &p) != 0 ||
         parse_cursor(c, l->query.before, "before", &l->before, &p) != 0 ||
         filter_new(&l->query, &l->filter, &p) != 0) {

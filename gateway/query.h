@@ -44,6 +44,8 @@ struct query {
     bool timestamps;
     bool ignore_case;
     bool gaps;
+    bool framed;      /* text in Docker's frames; no parameter of ours */
+    bool limit_cuts;  /* limit_bytes counts what is sent and cuts within a line; likewise */
     bool accepts_sse; /* Accept names text/event-stream: 429 and 503 are then told inside a 200 */
     uint8_t streams;  /* enum query_streams, not 0 */
     uint8_t format;   /* enum query_format */

@@ -59,6 +59,19 @@ static void give_gap(struct reader *r, const struct sl_record *record, const str
     r->mid_line = r->mid_line && r->out.bytes == before;
 }
 
+/* Returns what counts towards limit_bytes. */
+static size_t give_line(struct reader *r, const struct render_line *view)
+{
+    const struct query *q = r->query;
+    size_t before = r->out.bytes;
+    render_line(&r->render, &r->out, view);
+    if (!q->limit_cuts || r->out.fault)
+        return render_text_bytes(view);
+    if (q->has_limit_bytes && r->out.bytes - before > q->limit_bytes - r->given_bytes)
+        buffer_cut(&r->out, before + (size_t)(q->limit_bytes - r->given_bytes));
+    return r->out.bytes - before;
+}
+
 /*
  * One block, from the line that is wanted next. Returns true when it is done with, false when there is no
  * room for more of it now, or the reader has ended.
@@ -92,7 +105,8 @@ static bool take_lines(struct reader *r, const struct sl_record *record, const s
                                        .stream = line.stream,
                                        .partial = line.partial,
                                        .continues = continues};
-            if (q->has_limit_bytes && r->given_bytes + render_text_bytes(&view) > q->limit_bytes) {
+            if (q->has_limit_bytes && !q->limit_cuts &&
+                r->given_bytes + render_text_bytes(&view) > q->limit_bytes) {
                 finish(r, RENDER_LIMIT);
                 return false;
             }
@@ -100,11 +114,16 @@ static bool take_lines(struct reader *r, const struct sl_record *record, const s
                 finish(r, RENDER_LIMIT);
                 return false;
             }
-            render_line(&r->render, &r->out, &view);
+            size_t sent = give_line(r, &view);
             r->since_passed = true;
             r->mid_line = line.partial;
             r->given_lines++;
-            r->given_bytes += render_text_bytes(&view);
+            r->given_bytes += sent;
+            if (q->limit_cuts && q->has_limit_bytes && r->given_bytes >= q->limit_bytes) {
+                r->at = (struct position){.seq = w->seq + 1};
+                finish(r, RENDER_LIMIT);
+                return false;
+            }
         }
         r->at = (struct position){.seq = w->seq + 1};
         if (q->has_limit && r->given_lines >= q->limit) {

@@ -11,6 +11,7 @@ static_assert((int)SCAN_STEP <= (int)BUFFER_SLACK_BYTES, "scan_copy() scribbles 
 
 enum {
     SECOND_BYTES = 20, /* of a time, up to and with the point */
+    FRAME_HEAD_BYTES = 8,
     LINE_FIXED_BYTES =
         32 + 3 * SL_TIME_TEXT_BYTES + 192, /* of a line, besides lead, cursor, container, text */
 };
@@ -23,6 +24,7 @@ struct render_style render_style_of(const struct query *q, bool with_sandbox)
         .data_json = q->data_json || (with_sandbox && q->format == QUERY_SSE),
         .with_sandbox = with_sandbox,
         .gaps = q->gaps,
+        .framed = q->framed,
     };
 }
 
@@ -98,12 +100,21 @@ static uint8_t *put_time(struct render *r, uint8_t *out, int64_t ns)
 
 /* ---- a line ---- */
 
+/* Docker's streams: 1 stdout, 2 stderr. */
+static void put_frame_head(uint8_t *out, uint8_t stream, size_t bytes)
+{
+    uint32_t length = __builtin_bswap32((uint32_t)bytes);
+    memset(out, 0, FRAME_HEAD_BYTES);
+    out[0] = (uint8_t)(stream + 1);
+    memcpy(out + 4, &length, sizeof length);
+}
+
 static void line_text(struct render *r, struct buffer *out, const struct render_line *line)
 {
-    uint8_t *room = buffer_room(out, line->text.bytes + SL_TIME_TEXT_BYTES + 2);
+    uint8_t *room = buffer_room(out, FRAME_HEAD_BYTES + line->text.bytes + SL_TIME_TEXT_BYTES + 2);
     if (!room)
         return;
-    uint8_t *to = room;
+    uint8_t *begin = r->style.framed ? room + FRAME_HEAD_BYTES : room, *to = begin;
     if (r->style.timestamps && !line->continues) {
         to = put_time(r, to, line->time_ns);
         *to++ = ' ';
@@ -112,6 +123,8 @@ static void line_text(struct render *r, struct buffer *out, const struct render_
         to = put(to, line->text.data, line->text.bytes);
     if (!line->partial)
         *to++ = '\n';
+    if (r->style.framed)
+        put_frame_head(room, line->stream, (size_t)(to - begin));
     buffer_took(out, (size_t)(to - room));
 }
 
@@ -269,6 +282,9 @@ void render_gap(struct render *r, struct buffer *out, const struct render_gap *g
     if (r->style.format == QUERY_TEXT) {
         if (!r->style.gaps)
             return;
+        size_t begin = out->bytes;
+        if (r->style.framed)
+            buffer_append(out, (const uint8_t[FRAME_HEAD_BYTES]){0}, FRAME_HEAD_BYTES);
         buffer_append_text(out, gap->mid_line ? "\n--- sandlog: gap of " : "--- sandlog: gap of ");
         if (known)
             buffer_append_u64(out, gap->lines);
@@ -277,6 +293,8 @@ void render_gap(struct render *r, struct buffer *out, const struct render_gap *g
         buffer_append_text(out, known && gap->lines == 1 ? " line: " : " lines: ");
         buffer_append_text(out, reason);
         buffer_append(out, "\n", 1);
+        if (r->style.framed && !out->fault)
+            put_frame_head(buffer_data(out) + begin, SL_STDERR, out->bytes - begin - FRAME_HEAD_BYTES);
         return;
     }
     struct json j;

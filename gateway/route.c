@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "route.h"
+#include "dialects/dialect.h"
 #include "page/page.h"
 #include "wire/sandbox_id.h"
 #include <assert.h>
@@ -13,6 +14,8 @@ static const struct route_entry table[ROUTES] = {
     [ROUTE_METRICS] = {"/metrics", METHOD_GET | METHOD_HEAD, false},
     [ROUTE_STATUS] = {"/status", METHOD_GET | METHOD_HEAD, false},
     [ROUTE_PAGE] = {"/", METHOD_GET | METHOD_HEAD, false},
+    [ROUTE_DOCKER] = {"/containers/json", METHOD_GET | METHOD_HEAD, false},
+    [ROUTE_KUBE] = {"/api/v1/pods", METHOD_GET | METHOD_HEAD, false},
 };
 
 const struct route_entry *route_entry(enum route route)
@@ -44,6 +47,21 @@ static bool matches(const char *pattern, struct sl_slice path, struct sl_slice *
     return at == end;
 }
 
+static bool leads_to(enum route route, struct sl_slice path, struct sl_slice *ret_id)
+{
+    struct dialect dialect;
+    switch (route) {
+    case ROUTE_PAGE:
+        return page_find(path);
+    case ROUTE_DOCKER:
+        return dialect_find(path, &dialect) == DIALECT_DOCKER;
+    case ROUTE_KUBE:
+        return dialect_find(path, &dialect) == DIALECT_KUBE;
+    default:
+        return matches(table[route].path, path, ret_id);
+    }
+}
+
 static const char *allow_of(unsigned methods)
 {
     bool put = methods & METHOD_PUT, post = methods & METHOD_POST, get = methods & METHOD_GET;
@@ -62,7 +80,7 @@ int route_find(unsigned method, struct sl_slice path, struct route_match *ret, s
     *ret_allow = NULL;
     for (unsigned i = 0; i < ROUTES; i++) {
         struct sl_slice id = {0};
-        if (i == ROUTE_PAGE ? !page_find(path) : !matches(table[i].path, path, &id))
+        if (!leads_to((enum route)i, path, &id))
             continue;
         if (strchr(table[i].path, '{') && !sl_sandbox_id_valid(id))
             break;

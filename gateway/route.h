@@ -24,7 +24,9 @@ enum route {
     ROUTE_READYZ,
     ROUTE_METRICS,
     ROUTE_STATUS,
-    ROUTE_PAGE, /* / and the files under /page/ */
+    ROUTE_PAGE,   /* / and the files under /page/ */
+    ROUTE_DOCKER, /* dialects/: what Docker's clients ask */
+    ROUTE_KUBE,   /* dialects/: what Kubernetes' clients ask */
     ROUTES
 };
 

@@ -14,7 +14,7 @@ import sys
 import tempfile
 
 TOP = {"broker", "collector", "gateway", "tests", "bench", "CMakeLists.txt", "README.md"}
-ROOMS = ["collector", "broker", "broker/wire", "broker/store", "gateway", "gateway/cli", "gateway/page"]
+ROOMS = ["collector", "broker", "broker/wire", "broker/store", "gateway", "gateway/cli", "gateway/page", "gateway/dialects"]
 
 # Whose headers a room may include beside its own. The longest matching folder decides.
 MAY_ENTER = {
@@ -22,11 +22,12 @@ MAY_ENTER = {
     "broker/store": {"wire", "store"},
     "broker": {"wire", "store"},
     "collector": {"wire"},
-    "gateway": {"wire", "page"},
+    "gateway": {"wire", "page", "dialects"},
     "gateway/cli": {"wire"},
+    "gateway/dialects": {"wire"},
     "gateway/page": {"wire", "page"},
 }
-ROOM_NAMES = {"wire", "store", "collector", "gateway", "broker", "page", "cli"}
+ROOM_NAMES = {"wire", "store", "collector", "gateway", "broker", "page", "cli", "dialects"}
 
 # A library, how an include of it begins, and the files that may have it.
 LIBRARIES = [
