@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "connection.h"
+#include "access.h"
 #include "dialects/dialect.h"
 #include "guard.h"
+#include "gzip.h"
 #include "handlers.h"
 #include "server.h"
 #include "watch.h"
@@ -18,6 +20,8 @@ enum {
     HEAD_MAX_BYTES = 4096,
     NOTSENT_BYTES = 128 << 10, /* what may wait in the kernel for a reader that does not read */
     DISCARD_MAX_BYTES = 1 << 20,
+    LOST_MS = 20000,
+    GZIP_MIN_BYTES = 1024, /* of a whole answer */
 };
 
 static const char *reason_of(unsigned status)
@@ -69,6 +73,7 @@ static struct connection *connection_new(struct server *s, struct lws *wsi, bool
     c->started_ns = c->last_sent_ns = sl_monotonic_ns();
     buffer_init(&c->body, 0, CONNECTION_BODY_MAX_BYTES);
     buffer_init(&c->out, CONNECTION_FRONT_BYTES, 64 << 20);
+    buffer_init(&c->packed, CONNECTION_FRONT_BYTES, 64 << 20);
     if (request_read(wsi, websocket, &c->request) < 0 || dialect_new(c->request, &c->dialect) < 0) {
         request_free(c->request);
         free(c);
@@ -81,6 +86,7 @@ static struct connection *connection_new(struct server *s, struct lws *wsi, bool
 
 static void connection_free(struct connection *c)
 {
+    access_leave(c);
     watch_end(c->server->watch_fd, c);
     if (c->handler && c->handler->gone && c->user)
         c->handler->gone(c->user);
@@ -88,6 +94,8 @@ static void connection_free(struct connection *c)
     sl_gauge_set(&c->server->counts.connections, (int64_t)--c->server->connection_count);
     buffer_fini(&c->body);
     buffer_fini(&c->out);
+    buffer_fini(&c->packed);
+    gzip_free(c->gzip);
     dialect_free(c->dialect);
     request_free(c->request);
     free(c);
@@ -132,6 +140,12 @@ static void begin_head(struct connection *c, unsigned status, const char *conten
         buffer_append_text(&c->out, "\r\n");
     }
     buffer_append_text(&c->out, "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n");
+    if (!headers || !strstr(headers, "Content-Security-Policy"))
+        buffer_append_text(&c->out, "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n"
+                                    "Referrer-Policy: no-referrer\r\n");
+    if (c->gzip)
+        buffer_append_text(&c->out, "Content-Encoding: gzip\r\nVary: Accept-Encoding\r\n");
+    guard_cors(c->request, &c->out);
     if (headers)
         buffer_append_text(&c->out, headers);
 }
@@ -147,12 +161,26 @@ static void end_head(struct connection *c, int64_t length)
     buffer_append_text(&c->out, c->until_close ? "Connection: close\r\n\r\n" : "\r\n");
 }
 
+/* From here on what is given is compressed, if the client takes it. */
+static void begin_gzip(struct connection *c)
+{
+    if (!c->websocket && c->request->method != METHOD_HEAD && gzip_accepted(c->request->accept_encoding) &&
+        gzip_new(&c->gzip) < 0)
+        c->gzip = NULL;
+}
+
 void connection_answer(struct connection *c, unsigned status, const char *content_type, struct sl_slice body,
                        const char *headers)
 {
     if (c->answered)
         return;
     count_answer(c, status);
+    if (body.bytes >= GZIP_MIN_BYTES)
+        begin_gzip(c);
+    if (c->gzip) {
+        gzip_append(c->gzip, body, true, &c->packed);
+        body = buffer_slice(&c->packed);
+    }
     if (c->websocket) { /* there is no body on it */
         c->finished = true;
         connection_close_with(c, status == 200 ? 1000 : 1011, sl_slice(NULL, 0));
@@ -164,7 +192,7 @@ void connection_answer(struct connection *c, unsigned status, const char *conten
     end_head(c, status == 204 ? -1 : (int64_t)body.bytes);
     if (c->request->method != METHOD_HEAD)
         buffer_append_slice(&c->out, body);
-    if (c->out.fault)
+    if (c->out.fault || c->packed.fault)
         c->aborted = true;
     wake(c);
 }
@@ -201,6 +229,7 @@ void connection_stream(struct connection *c, const char *content_type, bool unti
     assert(c->handler->next && c->handler->sent);
     count_answer(c, 200);
     c->stream = true;
+    begin_gzip(c);
     if (!c->websocket) {
         c->until_close = until_close || c->request->close || c->request->http10;
         c->chunked = !until_close && !c->request->http10;
@@ -319,6 +348,15 @@ static int write_stream(struct connection *c)
     if (!p.bytes && !p.last && !c->head_pending)
         return 0;
     int fault = 0;
+    size_t given = p.bytes;
+    if (c->gzip && (p.bytes || p.last)) {
+        buffer_cut(&c->packed, 0);
+        gzip_append(c->gzip, sl_slice(p.data, p.bytes), p.last, &c->packed);
+        if (!buffer_room(&c->packed, CONNECTION_BACK_BYTES))
+            return -1;
+        p.data = buffer_data(&c->packed);
+        p.bytes = c->packed.bytes;
+    }
     if (c->head_pending)
         fault = write_first(c, &p);
     else if (p.bytes)
@@ -332,7 +370,7 @@ static int write_stream(struct connection *c)
     }
     if (fault)
         return -1;
-    c->handler->sent(c->user, p.bytes);
+    c->handler->sent(c->user, given);
     if (p.last)
         c->finished = true;
     wake(c);
@@ -407,7 +445,10 @@ static void start(struct connection *c)
         return;
     if (!c->websocket)
         watch_begin(c->server->watch_fd, c);
-    c->handler->start(c);
+    if (access_check(c) < 0)
+        connection_abort(c);
+    if (!c->answered && !c->aborted)
+        c->handler->start(c);
 }
 
 static int http_request(struct server *s, struct lws *wsi, struct connection **slot)
@@ -426,6 +467,9 @@ static int http_request(struct server *s, struct lws *wsi, struct connection **s
     if (guard_request(s, r, &problem) != 0) {
         c->until_close = true;
         connection_problem(c, &problem, NULL);
+    } else if (r->method == METHOD_OPTIONS) {
+        c->until_close = body;
+        connection_answer(c, 204, NULL, sl_slice(NULL, 0), guard_preflight(r));
     } else if (route_find(r->method, r->path, &c->match, &problem, &allow) != 0) {
         char header[96];
         snprintf(header, sizeof header, "Allow: %s\r\n", allow ? allow : "");
@@ -553,6 +597,20 @@ int connection_callback(struct lws *wsi, enum lws_callback_reasons reason, void 
 
 /* ---- all of them ---- */
 
+/*
+ * A peer that is gone without a word while bytes are on the way to it: retransmitted twice and more, and
+ * nothing came back for 20 s. (Nothing on the way: TCP's keep-alive sees it, server.c.) TCP_USER_TIMEOUT
+ * would do, but since Linux 5.11 it also ends readers that are alive and just do not read.
+ */
+static bool lost(const struct connection *c)
+{
+    struct tcp_info info;
+    socklen_t bytes = sizeof info;
+    if (getsockopt(lws_get_socket_fd(c->wsi), IPPROTO_TCP, TCP_INFO, &info, &bytes) < 0)
+        return false;
+    return info.tcpi_unacked > 0 && info.tcpi_retransmits >= 2 && info.tcpi_last_ack_recv > LOST_MS;
+}
+
 void connections_tick(struct server *s, int64_t now_ns)
 {
     struct connection *c, *next;
@@ -560,6 +618,8 @@ void connections_tick(struct server *s, int64_t now_ns)
         next = LIST_NEXT(c, all);
         if (c->handler && c->handler->tick && c->user)
             c->handler->tick(c->user, now_ns);
+        if (c->answered && lost(c))
+            lws_set_timeout(c->wsi, PENDING_TIMEOUT_HTTP_CONTENT, LWS_TO_KILL_ASYNC);
     }
 }
 

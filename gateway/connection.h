@@ -16,6 +16,8 @@
  * CONNECTION_FRONT_BYTES of memory in front and CONNECTION_BACK_BYTES behind.
  */
 #pragma once
+#include "admission.h"
+#include "auth.h"
 #include "buffer.h"
 #include "problem.h"
 #include "request.h"
@@ -23,6 +25,7 @@
 
 struct server;
 struct connection;
+struct gzip;
 struct dialect;
 
 enum {
@@ -61,9 +64,14 @@ struct connection {
     const struct handler *handler;
     void *user; /* the handler's */
     struct route_match match;
+    struct grant grant; /* access.c's, as are the next two */
+    struct visitor *visitor;
+    bool follows;
+    struct gzip *gzip;       /* NULL: the answer is not compressed */
     struct dialect *dialect; /* how its client speaks; NULL: as API.md says */
     struct buffer body;      /* of the request */
     struct buffer out;       /* whole answers; also head of streams */
+    struct buffer packed;    /* the piece that is being sent, compressed */
     size_t out_sent;
     LIST_ENTRY(connection) all;
     int64_t started_ns;   /* monotonic */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "guard.h"
+#include "options.h"
 #include "server.h"
 
 /* The name without port, without brackets. */
@@ -71,6 +72,39 @@ static bool same_origin(struct sl_slice origin, struct sl_slice host)
     return false;
 }
 
+static bool allowed(struct sl_slice origin)
+{
+    for (size_t i = 0; i < options.allow_origins.count; i++) {
+        const char *item = options.allow_origins.items[i];
+        if (strcmp(item, "*") == 0 || is(origin, item))
+            return true;
+    }
+    return false;
+}
+
+void guard_cors(const struct request *r, struct buffer *out)
+{
+    if (options.allow_origins.count == 0)
+        return;
+    buffer_append_text(out, "Vary: Origin\r\n");
+    if (r->origin.bytes == 0 || !allowed(r->origin))
+        return;
+    buffer_append_text(out, "Access-Control-Allow-Origin: ");
+    buffer_append_slice(out, r->origin);
+    buffer_append_text(out,
+                       "\r\nAccess-Control-Expose-Headers: Sandlog-Oldest, Sandlog-Newest, Sandlog-State, "
+                       "Retry-After\r\n");
+}
+
+const char *guard_preflight(const struct request *r)
+{
+    if (r->origin.bytes && allowed(r->origin))
+        return "Access-Control-Allow-Methods: GET, HEAD, PUT, DELETE, POST\r\n"
+               "Access-Control-Allow-Headers: Authorization, Content-Type, Last-Event-ID\r\n"
+               "Access-Control-Max-Age: 600\r\n";
+    return "Allow: GET, HEAD, PUT, DELETE, POST, OPTIONS\r\n";
+}
+
 int guard_upgrade(const struct server *s, struct lws *wsi, const struct request *r,
                   struct problem *ret_problem)
 {
@@ -82,7 +116,7 @@ int guard_upgrade(const struct server *s, struct lws *wsi, const struct request 
             "offer sandlog.ndjson.v1 or sandlog.text.v1; tokens go into Authorization or access_token");
         return 1;
     }
-    if (r->origin.bytes && !same_origin(r->origin, r->host)) {
+    if (r->origin.bytes && !same_origin(r->origin, r->host) && !allowed(r->origin)) {
         problem_set(ret_problem, PROBLEM_FORBIDDEN, "Origin", "this origin may not connect");
         return 1;
     }

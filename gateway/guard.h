@@ -4,6 +4,7 @@
  * the limits, an origin that may. Pure over struct request, but for the server's settings. Home thread.
  */
 #pragma once
+#include "buffer.h"
 #include "problem.h"
 #include "request.h"
 
@@ -16,5 +17,9 @@ int guard_request(const struct server *s, const struct request *r, struct proble
 /* The same for what asks to become a WebSocket, before it does: answered over HTTP. */
 int guard_upgrade(const struct server *s, struct lws *wsi, const struct request *r,
                   struct problem *ret_problem);
+/* Appends what a page of another origin needs to read the answer, when it may. */
+void guard_cors(const struct request *r, struct buffer *out);
+/* Headers of the answer to OPTIONS; static. */
+const char *guard_preflight(const struct request *r);
 /* Whether this `Host` value (or host part of an origin) names this machine's loopback. */
 bool guard_loopback_name(struct sl_slice host);

@@ -3,6 +3,7 @@
  * GET /v1/sandboxes/{id}/logs: from parameters to a reader, from what the reader finds to a status, headers
  * and an end, over HTTP and WebSocket (API.md 2).
  */
+#include "access.h"
 #include "dialects/dialect.h"
 #include "handlers.h"
 #include "options.h"
@@ -22,7 +23,6 @@ struct logs {
     struct filter *filter;
     struct reader *reader;
     struct cursor after, before;
-    bool counted;       /* among the followers */
     bool told_end;      /* the end stands in `tail` */
     struct buffer tail; /* what comes around the reader's bytes: retry, comments, the end */
     size_t tail_at;
@@ -42,23 +42,9 @@ static void broker_problem(struct problem *p, const struct server *s, int fault)
                     missing ? missing : "the broker does not answer");
 }
 
-/* An EventSource gives up for ever on an error status, so it is told inside a 200 and comes again. */
 static void refuse(struct logs *l, const struct problem *p)
 {
-    struct connection *c = l->c;
-    bool later = p->code == PROBLEM_BROKER_UNAVAILABLE || p->code == PROBLEM_TOO_MANY_FOLLOWERS;
-    if (later && l->query.accepts_sse && !c->websocket) {
-        struct buffer body;
-        struct render_style sse = {.format = QUERY_SSE};
-        buffer_init(&body, 0, 16 << 10);
-        render_head(&sse, &body);
-        render_error(&sse, &body, p);
-        c->until_close = true;
-        connection_answer(c, 200, render_content_type(&sse), buffer_slice(&body), "Retry-After: 1\r\n");
-        buffer_fini(&body);
-        return;
-    }
-    connection_problem(c, p, later ? "Retry-After: 1\r\n" : NULL);
+    access_refuse(l->c, p, p->code == PROBLEM_BROKER_UNAVAILABLE ? 1 : 0);
 }
 
 static void cursor_text(const struct logs *l, uint64_t seq, char out[CURSOR_TEXT_BYTES + 1])
@@ -121,9 +107,11 @@ static void begin_stream(struct logs *l)
     }
     snprintf(headers + at, sizeof headers - at, "Sandlog-State: %s\r\nX-Accel-Buffering: no\r\n",
              place->state == SL_STOPPED ? "stopped" : "running");
-    if (l->query.follow) {
-        l->counted = true;
-        sl_gauge_set(&l->c->server->counts.followers, (int64_t)++l->c->server->follower_count);
+    struct problem p;
+    unsigned retry_s;
+    if (l->query.follow && access_follow(l->c, &p, &retry_s) != 0) {
+        access_refuse(l->c, &p, retry_s);
+        return;
     }
     if (!l->c->websocket)
         render_head(&l->style, &l->tail);
@@ -254,6 +242,10 @@ static void tick(void *user, int64_t now_ns)
     struct logs *l = user;
     if (reader_tick(l->reader, now_ns))
         changed(l);
+    if (l->c->grant.expires_ns <= sl_now_ns() && l->c->stream) {
+        reader_stop(l->reader, RENDER_EXPIRED);
+        connection_more(l->c);
+    }
     if (l->c->stream && !l->told_end && l->style.format == QUERY_SSE && !l->c->websocket &&
         l->tail.bytes == 0 && now_ns - l->c->last_sent_ns >= KEEP_ALIVE_NS && reader_at_line(l->reader)) {
         render_keep_alive(&l->style, &l->tail);
@@ -280,8 +272,6 @@ static bool hung_up(void *user)
 static void gone(void *user)
 {
     struct logs *l = user;
-    if (l->counted)
-        sl_gauge_set(&l->c->server->counts.followers, (int64_t)--l->c->server->follower_count);
     reader_free(l->reader);
     filter_free(l->filter);
     buffer_fini(&l->tail);
@@ -326,6 +316,13 @@ static void start(struct connection *c)
                                 .websocket = c->websocket};
     if (c->dialect)
         l->query = c->dialect->query;
+    if (!grant_covers(&c->grant, c->match.id)) { /* dialects come here with an id of their own finding */
+        problem_set(&p, PROBLEM_SANDBOX_NOT_FOUND, NULL, "there is no sandbox of this id");
+        connection_problem(c, &p, NULL);
+        buffer_fini(&l->tail);
+        free(l);
+        return;
+    }
     if ((!c->dialect && query_parse(&input, &l->query, &p) != 0) ||
         parse_cursor(c, l->query.after, l->query.resumes ? "Last-Event-ID" : "after", &l->after, &p) != 0 ||
         parse_cursor(c, l->query.before, "before", &l->before, &p) != 0 ||

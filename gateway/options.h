@@ -10,9 +10,16 @@ struct options {
     struct sl_option_list brokers;
     const char *secret_file; /* NULL: none */
     bool insecure_no_auth;
-    int64_t memory_bytes;      /* of recent blocks kept for followers, all sandboxes together */
-    int64_t broker_grace_ns;   /* how long a request waits for a broker that is away */
-    int64_t shutdown_grace_ns; /* how long readers have to take what is theirs after SIGTERM */
+    const char *token_key_file; /* NULL: no tokens are asked for */
+    const char *tls_cert_file;  /* NULL: no TLS */
+    const char *tls_key_file;
+    struct sl_option_list allow_origins;
+    int64_t max_followers;
+    int64_t max_followers_per_token;
+    int64_t max_requests_per_token; /* a second */
+    int64_t memory_bytes;           /* of recent blocks kept for followers, all sandboxes together */
+    int64_t broker_grace_ns;        /* how long a request waits for a broker that is away */
+    int64_t shutdown_grace_ns;      /* how long readers have to take what is theirs after SIGTERM */
     const char *log_level;
 };
 

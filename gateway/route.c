@@ -6,16 +6,17 @@
 #include <assert.h>
 
 static const struct route_entry table[ROUTES] = {
-    [ROUTE_LOGS] = {"/v1/sandboxes/{id}/logs", METHOD_GET | METHOD_HEAD, true},
-    [ROUTE_SANDBOX] = {"/v1/sandboxes/{id}", METHOD_GET | METHOD_HEAD | METHOD_PUT | METHOD_DELETE, false},
-    [ROUTE_SANDBOXES] = {"/v1/sandboxes", METHOD_GET | METHOD_HEAD, false},
-    [ROUTE_HEALTHZ] = {"/healthz", METHOD_GET | METHOD_HEAD, false},
-    [ROUTE_READYZ] = {"/readyz", METHOD_GET | METHOD_HEAD, false},
-    [ROUTE_METRICS] = {"/metrics", METHOD_GET | METHOD_HEAD, false},
-    [ROUTE_STATUS] = {"/status", METHOD_GET | METHOD_HEAD, false},
-    [ROUTE_PAGE] = {"/", METHOD_GET | METHOD_HEAD, false},
-    [ROUTE_DOCKER] = {"/containers/json", METHOD_GET | METHOD_HEAD, false},
-    [ROUTE_KUBE] = {"/api/v1/pods", METHOD_GET | METHOD_HEAD, false},
+    [ROUTE_LOGS] = {"/v1/sandboxes/{id}/logs", METHOD_GET | METHOD_HEAD, true, false},
+    [ROUTE_SANDBOX] = {"/v1/sandboxes/{id}", METHOD_GET | METHOD_HEAD | METHOD_PUT | METHOD_DELETE, false,
+                       false},
+    [ROUTE_SANDBOXES] = {"/v1/sandboxes", METHOD_GET | METHOD_HEAD, false, false},
+    [ROUTE_HEALTHZ] = {"/healthz", METHOD_GET | METHOD_HEAD, false, true},
+    [ROUTE_READYZ] = {"/readyz", METHOD_GET | METHOD_HEAD, false, true},
+    [ROUTE_METRICS] = {"/metrics", METHOD_GET | METHOD_HEAD, false, true},
+    [ROUTE_STATUS] = {"/status", METHOD_GET | METHOD_HEAD, false, false},
+    [ROUTE_PAGE] = {"/", METHOD_GET | METHOD_HEAD, false, true},
+    [ROUTE_DOCKER] = {"/containers/json", METHOD_GET | METHOD_HEAD, false, false},
+    [ROUTE_KUBE] = {"/api/v1/pods", METHOD_GET | METHOD_HEAD, false, false},
 };
 
 const struct route_entry *route_entry(enum route route)

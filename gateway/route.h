@@ -34,6 +34,7 @@ struct route_entry {
     const char *path; /* as openapi.yaml writes it */
     unsigned methods; /* enum route_method; GET brings HEAD */
     bool stream;      /* a WebSocket may be opened there */
+    bool open;        /* needs no token */
 };
 /* `route` < ROUTES. */
 const struct route_entry *route_entry(enum route route);

@@ -145,7 +145,8 @@ static void listed(void *arg, int fault, uint8_t status, struct sl_reader *body)
     json_key(&j, "sandboxes");
     json_array_open(&j);
     while (sl_info_next(body, &info))
-        render_info(&j, &info, epoch);
+        if (grant_covers(&c->grant, info.sandbox))
+            render_info(&j, &info, epoch);
     json_array_close(&j);
     if (page) {
         char text[24];

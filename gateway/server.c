@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server.h"
+#include "admission.h"
+#include "auth.h"
 #include "feed.h"
 #include "guard.h"
 #include "options.h"
@@ -36,6 +38,7 @@ static void tick(struct server *s)
         return;
     s->second_ns = now_ns;
     connections_tick(s, now_ns);
+    admission_tick(s->admission, now_ns);
 }
 
 static void begin_stop(struct server *s)
@@ -48,12 +51,36 @@ static void begin_stop(struct server *s)
     connections_stop(s);
 }
 
+/* Keys and certificates anew; what can't be read leaves the old ones in force. */
+static void reload(struct server *s)
+{
+    struct auth *auth;
+    const char *why = NULL;
+    sl_notify("RELOADING=1");
+    if (options.token_key_file) {
+        int answer = auth_open(options.token_key_file, &auth, &why);
+        if (answer == 0) {
+            auth_close(s->auth);
+            s->auth = auth;
+        }
+        sl_log(answer ? SL_ERROR : SL_INFORM, answer ? "reload.failed" : "reload", "what=token-key%s", "");
+    }
+    if (options.tls_cert_file) {
+        int answer =
+            lws_tls_cert_updated(s->lws, options.tls_cert_file, options.tls_key_file, NULL, 0, NULL, 0);
+        sl_log(answer ? SL_ERROR : SL_INFORM, answer ? "reload.failed" : "reload", "what=tls%s", "");
+    }
+    sl_notify("READY=1");
+}
+
 static void take_signals(struct server *s)
 {
     int signal;
     while ((signal = sl_signals_next(s->signal_fd)) != 0)
         if (signal == SIGTERM || signal == SIGINT)
             begin_stop(s);
+        else if (signal == SIGHUP)
+            reload(s);
 }
 
 static int readable(struct server *s, int fd)
@@ -211,7 +238,13 @@ static int open_lws(struct server *s, const struct listener *l)
         .alpn = "http/1.1",
         .retry_and_idle_policy = &alive,
         .vhost_name = "sandlog",
+        .ssl_cert_filepath = options.tls_cert_file,
+        .ssl_private_key_filepath = options.tls_key_file,
+        /* what was forward secret before TLS 1.3 */
+        .ssl_cipher_list = "ECDHE+AESGCM:ECDHE+CHACHA20",
     };
+    if (options.tls_cert_file)
+        info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
     lws_set_log_level(0, NULL); /* its texts may hold parts of requests */
     s->lws = lws_create_context(&info);
     if (s->lws)
@@ -246,6 +279,29 @@ static int read_secret(struct sl_slice *ret)
     return 0;
 }
 
+static int read_key(struct server *s)
+{
+    const char *why;
+    if (!options.token_key_file)
+        return 0;
+    int answer = auth_open(options.token_key_file, &s->auth, &why);
+    if (answer < 0)
+        return refuse("cannot read --token-key %s: %s", options.token_key_file, strerror(-answer));
+    return answer ? refuse("--token-key %s: %s", options.token_key_file, why) : 0;
+}
+
+static int check_tls(void)
+{
+    if (!options.tls_cert_file != !options.tls_key_file)
+        return refuse("%s%s", "--tls-cert and --tls-key come together", "");
+    for (int i = 0; i < 2 && options.tls_cert_file; i++) {
+        const char *file = i ? options.tls_key_file : options.tls_cert_file;
+        if (access(file, R_OK) < 0)
+            return refuse("cannot read %s: %s", file, strerror(errno));
+    }
+    return 0;
+}
+
 int server_open(struct server *s, int signal_fd)
 {
     struct listener listener = {0};
@@ -253,10 +309,13 @@ int server_open(struct server *s, int signal_fd)
     int answer = probe(&listener);
     if (answer)
         return answer;
-    if (!listener.loopback && !options.insecure_no_auth)
-        return refuse("--listen %s%s", options.listen,
-                      ": without tokens only loopback addresses are served (or give --insecure-no-auth)");
-    s->loopback = !options.insecure_no_auth;
+    if ((answer = read_key(s)) != 0 || (answer = check_tls()) != 0)
+        return answer;
+    if (!listener.loopback && !options.insecure_no_auth && !s->auth)
+        return refuse(
+            "--listen %s%s", options.listen,
+            ": without --token-key only loopback addresses are served (or give --insecure-no-auth)");
+    s->loopback = !options.insecure_no_auth && !s->auth;
     LIST_INIT(&s->connections);
     if ((answer = read_secret(&secret)) != 0)
         return answer;
@@ -274,6 +333,11 @@ int server_open(struct server *s, int signal_fd)
                                         .wake = wake,
                                         .changed = broker_changed,
                                         .arg = s};
+    struct admission_limits limits = {.followers = (size_t)options.max_followers,
+                                      .followers_of_one = (size_t)options.max_followers_per_token,
+                                      .requests_per_s_of_one = (size_t)options.max_requests_per_token};
+    if (admission_new(&limits, &s->admission) < 0)
+        return refuse("%s%s", "out of memory", "");
     if (feeds_new(s, pace_fd, &s->feeds) < 0)
         return refuse("%s%s", "out of memory", "");
     int fault = upstream_new(&upstream, &s->upstream);
@@ -299,5 +363,7 @@ void server_close(struct server *s)
     if (s->lws)
         lws_context_destroy(s->lws);
     feeds_free(s->feeds);
+    admission_free(s->admission);
+    auth_close(s->auth);
     counts_fini(&s->counts);
 }

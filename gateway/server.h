@@ -9,17 +9,21 @@
 #include "upstream.h"
 
 struct feeds;
+struct auth;
+struct admission;
 
 struct server {
     struct lws_context *lws;
     struct lws_vhost *vhost;
     struct upstream *upstream;
     struct feeds *feeds;
+    struct auth *auth; /* NULL: no tokens are asked for */
+    struct admission *admission;
     struct counts counts;
     LIST_HEAD(, connection) connections;
     size_t connection_count;
     size_t follower_count;
-    int tick_fd;   /* every 100 ms */
+    int tick_fd; /* every 100 ms */
     int watch_fd;
     int signal_fd; /* lws owns both fds once adopted */
     int64_t second_ns;
