@@ -35,3 +35,6 @@ struct store {
 int disk_open(const struct store_options *options, struct store **ret, const char **ret_why);
 int disk_check(const char *directory, bool repair, store_report *report, void *arg,
                struct store_check_result *ret);
+
+/* The Redis engine. `location` is redis://...; -EINVAL: it can't be read, or asks for what Redis has not. */
+int redis_open(const struct store_options *options, struct store **ret, const char **ret_why);

@@ -9,10 +9,8 @@ static bool is_redis(const char *location)
 
 int store_open(const struct store_options *options, struct store **ret, const char **ret_why)
 {
-    if (is_redis(options->location)) {
-        *ret_why = "this broker is built without the Redis engine; give it a directory";
-        return -ENOTSUP;
-    }
+    if (is_redis(options->location))
+        return redis_open(options, ret, ret_why);
     return disk_open(options, ret, ret_why);
 }
 

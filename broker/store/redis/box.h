@@ -21,6 +21,9 @@ struct box {
     struct store_item **items; /* in order */
     size_t item_count, item_capacity;
     struct call call;
+    /* wanted of retention: entries below `trim_to` go, if the sandbox still begins at `trim_from` */
+    uint64_t trim_from, trim_to, trim_bytes;
+    char trim_keep[ENTRY_ID_BYTES];
 };
 
 struct boxes {

@@ -13,9 +13,9 @@ const char epoch_key[] = "sandlog:epoch";
 const char list_key[] = "sandlog:list";
 
 /*
- * KEYS: hash, stream. ARGV: 1 token that has to stand there, 2 the new one, 3 message, 4 "1": the stream begins
- * anew, 5 seconds after which the hash goes, "0": never, "": as it was, 6 first entry kept, 7 number of fields;
- * then the fields (name, value), then the entries (id, prefix, block).
+ * KEYS: hash, stream. ARGV: 1 token that has to stand there, 2 the new one, 3 message, 4 "1": the stream
+ * begins anew, 5 seconds after which the hash goes, "0": never, "": as it was, 6 first entry kept, 7 number
+ * of fields; then the fields (name, value), then the entries (id, prefix, block).
  */
 struct script append_script = {
     .text = "local v = redis.call('HGET', KEYS[1], 'v')\n"

@@ -197,6 +197,8 @@ int life_decode_source(struct life *l, struct sl_slice field, struct sl_slice va
     s->incarnation = sl_read_u32(&r);
     s->fingerprint_bytes = sl_read_u16(&r);
     s->bits = sl_read_u8(&r) & (SL_SOURCE_BURIED | SL_SOURCE_CLOSED);
+    s->durable_incarnation = s->incarnation;
+    s->durable_offset = s->offset;
     return 0;
 }
 
@@ -470,8 +472,20 @@ void life_refuse(const struct life *l, struct store_item *item)
     const struct life_source *at =
         item->kind == STORE_BLOCK ? source_find(l, item->header.range.source.key) : NULL;
     if (at) {
-        item->verdict.incarnation = at->incarnation;
-        item->verdict.offset = at->offset;
+        item->verdict.incarnation = at->durable_incarnation;
+        item->verdict.offset = at->durable_offset;
+    }
+}
+
+void life_settle(struct life *l)
+{
+    for (size_t i = 0; i < l->source_count; i++) {
+        struct life_source *s = &l->sources[i];
+        if (!s->dirty)
+            continue;
+        s->dirty = false;
+        s->durable_incarnation = s->incarnation;
+        s->durable_offset = s->offset;
     }
 }
 

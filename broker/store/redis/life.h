@@ -16,8 +16,10 @@ struct life_source {
     uint64_t offset, open_from, fingerprint;
     uint32_t incarnation;
     uint16_t fingerprint_bytes;
-    uint8_t bits; /* enum sl_source_flags */
-    bool dirty;   /* not yet in Redis */
+    uint8_t bits;            /* enum sl_source_flags */
+    bool dirty;              /* not yet in Redis */
+    uint64_t durable_offset; /* as Redis is known to have it */
+    uint32_t durable_incarnation;
 };
 
 struct text {
@@ -71,6 +73,9 @@ int life_take_block(struct life *l, struct store_item *item, int64_t commit_ns, 
                     struct sl_record *ret_record, bool *ret_stored, uint32_t *ret_sub);
 int life_take_change(struct life *l, const struct sl_change *change, int64_t commit_ns, uint64_t birth);
 int life_take_delete(struct life *l);
+
+/* All of it has been written. */
+void life_settle(struct life *l);
 
 void life_place(const struct life *l, struct sl_place *ret);
 /* Borrows from `l`. */

@@ -200,8 +200,8 @@ static bool map_take(struct link *l, const struct node *asked, const redisReply 
         const redisReply *range = reply->element[i];
         if (range->type != REDIS_REPLY_ARRAY || range->elements < 3 ||
             range->element[0]->type != REDIS_REPLY_INTEGER ||
-            range->element[1]->type != REDIS_REPLY_INTEGER ||
-            range->element[2]->type != REDIS_REPLY_ARRAY || range->element[2]->elements < 2)
+            range->element[1]->type != REDIS_REPLY_INTEGER || range->element[2]->type != REDIS_REPLY_ARRAY ||
+            range->element[2]->elements < 2)
             continue;
         const redisReply *host = range->element[2]->element[0], *port = range->element[2]->element[1];
         if (port->type != REDIS_REPLY_INTEGER || port->integer < 1 || port->integer > 65535)

@@ -17,6 +17,7 @@ enum {
     KEY_BYTES = 10 + SL_ID_MAX_BYTES + 3,
     WATCHED_MAX = 1 << 16,
     TROUBLE_BYTES = 320,
+    MANY = 512, /* commands that home sends in one round */
 };
 
 /* What stands in the stream beside a block: 28 bytes to find and count by, then the record's prefix. */
@@ -93,6 +94,8 @@ struct redis {
     uint8_t *record; /* SL_RECORD_MAX_BYTES */
     uint64_t damaged;
     char trouble[TROUBLE_BYTES];
+    struct call calls[MANY]; /* of one round, with their keys */
+    char keys[MANY][KEY_BYTES];
     struct watched *watched[4096];
     unsigned watched_count;
 };
@@ -119,12 +122,12 @@ void watched_free(struct redis *r);
 
 int redis_place(struct store *s, struct sl_slice sandbox, struct sl_place *ret);
 int redis_info(struct store *s, struct sl_slice sandbox, struct sl_info *ret);
-int redis_list(struct store *s, const struct sl_list *list, bool (*each)(void *arg, const struct sl_info *info),
-               void *arg, uint64_t *ret_next_page);
+int redis_list(struct store *s, const struct sl_list *list,
+               bool (*each)(void *arg, const struct sl_info *info), void *arg, uint64_t *ret_next_page);
 int redis_sources(struct store *s, struct sl_slice sandbox,
                   void (*each)(void *arg, const struct sl_source_place *place), void *arg);
-int redis_read(struct store *s, struct sl_slice sandbox, uint64_t from_seq, size_t max_bytes, store_each *each,
-               void *arg, bool *ret_more);
+int redis_read(struct store *s, struct sl_slice sandbox, uint64_t from_seq, size_t max_bytes,
+               store_each *each, void *arg, bool *ret_more);
 int redis_seek_time(struct store *s, struct sl_slice sandbox, int64_t time_ns, uint64_t *ret_seq);
 int redis_seek_back(struct store *s, struct sl_slice sandbox, uint64_t before_seq, size_t max_bytes,
                     uint64_t *ret_seq);

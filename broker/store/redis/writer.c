@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The writer: takes all that waits, judges it per sandbox against what it remembers, and sends one script per
- * sandbox, all in one pipelined round. A script that finds another token than the one judged against gives back
- * what is there; the sandbox is judged anew and sent again.
+ * sandbox, all in one pipelined round. A script that finds another token than the one judged against gives
+ * back what is there; the sandbox is judged anew and sent again.
  */
 #include "writer.h"
 #include "wire/timestamp.h"
@@ -15,7 +15,7 @@
 enum {
     ROUND_BYTES = 8 << 20,
     ROUND_ITEMS = 8192,
-    TRIES = 64,          /* of a sandbox that other brokers write to at the same time */
+    TRIES = 64, /* of a sandbox that other brokers write to at the same time */
     ANSWER_MS = 2000,
     GRAVE_S = 30 * 86400, /* a deleted sandbox is remembered that long */
 };
@@ -52,7 +52,7 @@ static void token_next(struct writer *w, uint8_t out[TOKEN_BYTES])
     sl_store64(out + INSTANCE_BYTES, ++w->tokens);
 }
 
-uint64_t writer_birth(struct writer *w, int64_t now_ns)
+static uint64_t next_birth(struct writer *w, int64_t now_ns)
 {
     uint64_t us = (uint64_t)now_ns / 1000;
     w->last_birth_us = us > w->last_birth_us ? us : w->last_birth_us + 1;
@@ -167,7 +167,7 @@ static int take(struct writer *w, struct box *b, struct store_item *item, struct
     struct life *l = &b->life;
     int64_t now_ns = w->now_ns;
     bool was_alive = l->alive;
-    uint64_t birth = was_alive ? 0 : writer_birth(w, now_ns);
+    uint64_t birth = was_alive ? 0 : next_birth(w, now_ns);
     int answer;
     if (item->kind == STORE_BLOCK) {
         struct sl_record record;
@@ -198,8 +198,15 @@ static int box_judge(struct writer *w, struct box *b)
     bool changed = false, already = false;
     int fault = 0;
     if (b->fallen && b->life.alive) {
-        b->life.birth = writer_birth(w, w->now_ns);
+        b->life.birth = next_birth(w, w->now_ns);
         b->life.version++;
+        changed = true;
+    }
+    if (b->trim_to && b->life.alive && b->life.kept_from == b->trim_from) {
+        b->life.kept_from = b->trim_to;
+        b->life.kept_bytes -= b->trim_bytes < b->life.kept_bytes ? b->trim_bytes : b->life.kept_bytes;
+        b->life.version++;
+        memcpy(g.keep, b->trim_keep, sizeof g.keep);
         changed = true;
     }
     for (size_t i = 0; i < b->item_count && fault >= 0; i++) {
@@ -320,8 +327,7 @@ static bool to_be_sent(const struct box *b)
 
 static void took_effect(struct box *b)
 {
-    for (size_t i = 0; i < b->life.source_count; i++)
-        b->life.sources[i].dirty = false;
+    life_settle(&b->life);
     seen_set(&b->seen, &b->life);
     b->fallen = false;
     b->settled = b->written = true;
@@ -363,7 +369,8 @@ static bool unlisted(const struct box *b)
     return b->call.argc > 0;
 }
 
-/* The list of sandboxes lies in a slot of its own: told behind the write, again with a later one if it fails. */
+/* The list of sandboxes lies in a slot of its own: told behind the write, again with a later one if it fails.
+ */
 static void list(struct writer *w)
 {
     for (size_t i = 0; i < w->box_count; i++) {
@@ -372,7 +379,8 @@ static void list(struct writer *w)
         call_end(&b->call);
         if (b->fault || !b->loaded || !l->known || b->listed_birth == (l->alive ? l->birth : 1))
             continue;
-        int fault = call_add_text(&b->call, l->alive ? "ZADD" : "ZREM") || call_add_text(&b->call, list_key) ||
+        int fault = call_add_text(&b->call, l->alive ? "ZADD" : "ZREM") ||
+                    call_add_text(&b->call, list_key) ||
                     (l->alive && add_number(w, &b->call, l->birth / 1000)) ||
                     add_copy(w, &b->call, l->id, l->id_bytes);
         if (fault)
@@ -393,7 +401,7 @@ static void list(struct writer *w)
 
 /* ---- what waits ---- */
 
-static int join(struct writer *w, struct sl_slice id, struct box **ret)
+int writer_join(struct writer *w, struct sl_slice id, struct box **ret)
 {
     struct box *b = boxes_get(&w->all, id);
     if (!b)
@@ -420,6 +428,7 @@ static int join(struct writer *w, struct sl_slice id, struct box **ret)
     b->settled = b->written = false;
     b->fault = 0;
     b->item_count = 0;
+    b->trim_to = 0;
     return 0;
 }
 
@@ -439,11 +448,6 @@ static void refuse(struct store_batch *batch, size_t index)
 {
     batch->items[index].verdict = (struct sl_append_verdict){.verdict = SL_REFUSED};
     batch->items[index].first_seq = 0;
-}
-
-int writer_join(struct writer *w, struct sl_slice id, struct box **ret)
-{
-    return join(w, id, ret);
 }
 
 void writer_round(struct writer *w)
@@ -470,7 +474,7 @@ void writer_round(struct writer *w)
 }
 
 /* Tells home: what has grown, and the batches. */
-static void tell(struct writer *w, struct store_batch *batches, int64_t began_ns)
+void writer_tell(struct writer *w, struct store_batch *batches, int64_t began_ns)
 {
     struct redis *r = w->redis;
     bool any = false, failed = false;
@@ -530,12 +534,12 @@ static void commit(struct writer *w, struct store_batch *batches)
         for (size_t i = 0; i < batch->count; i++) {
             struct box *b;
             refuse(batch, i);
-            if (join(w, item_id(&batch->items[i]), &b) == 0)
+            if (writer_join(w, item_id(&batch->items[i]), &b) == 0)
                 box_add(b, &batch->items[i]);
         }
     }
     writer_round(w);
-    tell(w, batches, began_ns);
+    writer_tell(w, batches, began_ns);
     for (size_t i = 0; i < w->box_count; i++)
         if (w->boxes[i]->written)
             upkeep_look(w, w->boxes[i]);
@@ -548,14 +552,14 @@ static void commit_fallen(struct writer *w, struct ids *fallen)
 {
     for (struct ids *i = fallen; i; i = i->next) {
         struct box *b;
-        if (join(w, sl_slice(i->id, i->bytes), &b))
+        if (writer_join(w, sl_slice(i->id, i->bytes), &b))
             continue;
         if (b->loaded)
             b->loaded = false;
         b->fallen = true;
     }
     writer_round(w);
-    tell(w, NULL, sl_monotonic_ns());
+    writer_tell(w, NULL, sl_monotonic_ns());
     writer_leave(w);
     ids_free(fallen);
 }

@@ -1,0 +1,605 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Reads: asked of Redis each time, on the home thread, with a second's patience; nothing is cached, so what
+ * is read is what is there. While the watcher gets no answer nothing is asked.
+ */
+#include "read.h"
+#include "wire/timestamp.h"
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { ENTRIES_FIRST = 8, ENTRIES_MOST = 512, HEADS_PAGE = 128, LIST_PAGE = 128, AGAIN_MAX = 3 };
+
+/* ---- asking ---- */
+
+static void ask(struct redis *r, struct call *calls, size_t count)
+{
+    if (atomic_load(&r->down)) {
+        for (size_t i = 0; i < count; i++)
+            calls[i].fault = -EIO;
+        return;
+    }
+    link_round(r->link, calls, count);
+}
+
+static int answered(const struct call *c, int type)
+{
+    if (c->fault)
+        return c->fault;
+    return c->reply->type == type ? 0 : -EIO;
+}
+
+static int want_pair(struct call *c, const char *key, size_t key_bytes)
+{
+    c->slot = link_slot(sl_slice(key, key_bytes));
+    return call_add_text(c, "HMGET") || call_add(c, key, key_bytes) || call_add_text(c, "v") ||
+                   call_add_text(c, "s")
+               ? -ENOMEM
+               : 0;
+}
+
+static int take_pair(const struct call *c, struct life *l)
+{
+    int fault = answered(c, REDIS_REPLY_ARRAY);
+    if (fault == 0)
+        fault = life_from_pair(l, c->reply);
+    return fault > 0 ? -EPROTO : fault;
+}
+
+/* r->shown becomes the sandbox, without its sources. > 0: STORE_UNKNOWN. */
+static int show(struct redis *r, struct sl_slice id)
+{
+    char key[KEY_BYTES];
+    struct call c = {0};
+    life_clear(&r->shown);
+    life_init(&r->shown, id);
+    int fault = want_pair(&c, key, key_of(key, id, 'h'));
+    if (fault == 0) {
+        ask(r, &c, 1);
+        fault = take_pair(&c, &r->shown);
+    }
+    call_end(&c);
+    if (fault)
+        return fault;
+    watched_see(r, &r->shown);
+    return r->shown.alive ? 0 : STORE_UNKNOWN;
+}
+
+int redis_place(struct store *s, struct sl_slice sandbox, struct sl_place *ret)
+{
+    struct redis *r = (struct redis *)s;
+    int fault = show(r, sandbox);
+    if (fault == 0)
+        life_place(&r->shown, ret);
+    return fault;
+}
+
+int redis_info(struct store *s, struct sl_slice sandbox, struct sl_info *ret)
+{
+    struct redis *r = (struct redis *)s;
+    int fault = show(r, sandbox);
+    if (fault == 0)
+        life_info(&r->shown, ret);
+    return fault;
+}
+
+int redis_sources(struct store *s, struct sl_slice sandbox,
+                  void (*each)(void *arg, const struct sl_source_place *place), void *arg)
+{
+    struct redis *r = (struct redis *)s;
+    char key[KEY_BYTES];
+    size_t key_bytes = key_of(key, sandbox, 'h');
+    struct call c = {.slot = link_slot(sl_slice(key, key_bytes))};
+    struct life l;
+    life_init(&l, sandbox);
+    int fault = call_add_text(&c, "HGETALL") || call_add(&c, key, key_bytes) ? -ENOMEM : 0;
+    if (fault == 0) {
+        ask(r, &c, 1);
+        fault = answered(&c, REDIS_REPLY_ARRAY);
+    }
+    if (fault == 0)
+        fault = life_from_fields(&l, c.reply) ? -EPROTO : 0;
+    call_end(&c);
+    if (fault == 0 && !l.known)
+        fault = STORE_UNKNOWN;
+    for (size_t i = 0; fault == 0 && i < l.source_count; i++) {
+        const struct life_source *source = &l.sources[i];
+        struct sl_source_place place = {
+            .source.incarnation = source->incarnation,
+            .offset = source->offset,
+            .open_from = source->open_from,
+            .fingerprint = source->fingerprint,
+            .fingerprint_bytes = source->fingerprint_bytes,
+            .flags = source->bits,
+        };
+        memcpy(place.source.key, source->key, sizeof place.source.key);
+        each(arg, &place);
+    }
+    life_clear(&l);
+    return fault;
+}
+
+/* ---- records ---- */
+
+struct giving {
+    struct redis *redis;
+    struct sl_slice id;
+    struct life at_first, now; /* the sandbox when the read began, and as of the last entries */
+    uint64_t next;             /* number that is due */
+    size_t max_bytes, bytes;
+    bool any, stopped, more;
+    store_each *each;
+    void *arg;
+};
+
+static bool room_for(struct giving *g, size_t bytes)
+{
+    if (g->any && g->bytes + bytes > g->max_bytes)
+        g->stopped = g->more = true;
+    return !g->stopped;
+}
+
+static void give(struct giving *g, struct sl_slice bytes, const struct sl_record *record, uint64_t next)
+{
+    g->any = true;
+    g->bytes += bytes.bytes;
+    if (next > g->next)
+        g->next = next;
+    if (!g->each(g->arg, bytes, record))
+        g->stopped = true;
+}
+
+/* Lines g->next to `next` - 1 are not there. */
+static void give_gap(struct giving *g, uint64_t next, uint8_t reason)
+{
+    uint8_t bytes[GAP_BYTES];
+    int64_t now_ns = sl_now_ns();
+    struct sl_block_header facts = {.flags = SL_BLOCK_GAP,
+                                    .gap_reason = reason,
+                                    .gap_lines = next - g->next,
+                                    .time_min_ns = now_ns,
+                                    .time_max_ns = now_ns};
+    sl_block_builder_reset(g->redis->gap, g->id);
+    assert(sl_block_builder_bound(g->redis->gap) <= GAP_BYTES - SL_RECORD_PREFIX_BYTES);
+    size_t block = sl_block_builder_encode(g->redis->gap, &facts, 0, bytes + SL_RECORD_PREFIX_BYTES,
+                                           GAP_BYTES - SL_RECORD_PREFIX_BYTES);
+    struct sl_record record = {.kind = SL_RECORD_BLOCK,
+                               .payload_bytes = (uint32_t)block,
+                               .first_seq = next,
+                               .floor_ns = INT64_MIN,
+                               .commit_ns = now_ns};
+    sl_record_encode_prefix(&record, bytes);
+    if (room_for(g, SL_RECORD_PREFIX_BYTES + block))
+        give(g, sl_slice(bytes, SL_RECORD_PREFIX_BYTES + block), &record, next);
+}
+
+/* What is missing between what is due and `next`: first what retention took, then damage. */
+static void give_hole(struct giving *g, uint64_t next)
+{
+    uint64_t kept = g->now.kept_from;
+    if (!g->stopped && g->next < kept && g->next < next)
+        give_gap(g, kept < next ? kept : next, SL_GAP_RETENTION);
+    if (!g->stopped && g->next < next) {
+        g->redis->damaged++;
+        give_gap(g, next, SL_GAP_DAMAGED);
+    }
+}
+
+static bool entry_parts(const redisReply *entry, uint64_t *ret_seq, struct head *ret_head,
+                        struct sl_slice *ret_block)
+{
+    if (entry->type != REDIS_REPLY_ARRAY || entry->elements != 2 ||
+        !entry_id_parse(entry->element[0], ret_seq))
+        return false;
+    const redisReply *fields = entry->element[1];
+    if (fields->type != REDIS_REPLY_ARRAY || fields->elements != 4 ||
+        !head_decode(fields->element[1], ret_head) || fields->element[3]->type != REDIS_REPLY_STRING)
+        return false;
+    *ret_block = sl_slice(fields->element[3]->str, fields->element[3]->len);
+    return true;
+}
+
+static void give_entry(struct giving *g, const redisReply *entry)
+{
+    uint64_t seq;
+    struct head h;
+    struct sl_slice block, payload;
+    struct sl_record record;
+    struct sl_block_header header;
+    if (!entry_parts(entry, &seq, &h, &block)) {
+        g->redis->damaged++;
+        return; /* its lines are missed by the next one */
+    }
+    if (seq > g->at_first.last_seq + 1 || (h.lines > 0 && seq > g->at_first.last_seq)) {
+        g->stopped = true; /* newer than what this read began with */
+        return;
+    }
+    give_hole(g, seq);
+    size_t bytes = SL_RECORD_PREFIX_BYTES + block.bytes;
+    if (!room_for(g, bytes))
+        return;
+    bool good = bytes <= SL_RECORD_MAX_BYTES;
+    if (good) {
+        memcpy(g->redis->record, entry->element[1]->element[1]->str + HEAD_BYTES, SL_RECORD_PREFIX_BYTES);
+        memcpy(g->redis->record + SL_RECORD_PREFIX_BYTES, block.data, block.bytes);
+        good =
+            sl_record_check(sl_slice(g->redis->record, bytes), &record, &payload, &header) == SL_RECORD_OK &&
+            record.kind == SL_RECORD_BLOCK && record.first_seq == seq && header.lines == h.lines &&
+            sl_slice_equal(header.sandbox, g->id);
+    }
+    if (good) {
+        give(g, sl_slice(g->redis->record, bytes), &record, seq + h.lines);
+        return;
+    }
+    g->redis->damaged++;
+    if (g->next < seq + h.lines)
+        give_gap(g, seq + h.lines, SL_GAP_DAMAGED);
+}
+
+/* Some entries, and how the sandbox stands behind them. `back`: XREVRANGE from `low` down. */
+static int entries_get(struct giving *g, bool back, const char *low, size_t count, struct call *ret)
+{
+    char hash[KEY_BYTES], stream[KEY_BYTES], number[24];
+    size_t hash_bytes = key_of(hash, g->id, 'h'), stream_bytes = key_of(stream, g->id, 's');
+    snprintf(number, sizeof number, "%zu", count);
+    struct call calls[2] = {{.slot = link_slot(sl_slice(stream, stream_bytes))}};
+    struct life now;
+    life_init(&now, g->id);
+    int fault = call_add_text(&calls[0], back ? "XREVRANGE" : "XRANGE") ||
+                        call_add(&calls[0], stream, stream_bytes) || call_add_text(&calls[0], low) ||
+                        call_add_text(&calls[0], back ? "-" : "+") || call_add_text(&calls[0], "COUNT") ||
+                        call_add_text(&calls[0], number) || want_pair(&calls[1], hash, hash_bytes)
+                    ? -ENOMEM
+                    : 0;
+    if (fault == 0) {
+        ask(g->redis, calls, 2);
+        fault = answered(&calls[0], REDIS_REPLY_ARRAY);
+    }
+    if (fault == 0)
+        fault = take_pair(&calls[1], &now);
+    if (fault == 0 && (!now.alive || now.birth != g->at_first.birth))
+        fault = -EAGAIN; /* deleted meanwhile, and perhaps another one: not what was asked for */
+    life_clear(&g->now);
+    g->now = now;
+    call_end(&calls[1]);
+    *ret = calls[0];
+    if (fault)
+        call_end(ret);
+    return fault;
+}
+
+/* The record that began before the number asked for and reaches behind it. */
+static int give_begun(struct giving *g)
+{
+    char low[ENTRY_ID_BYTES];
+    struct call c;
+    entry_id(low, "(", g->next, 0);
+    int fault = entries_get(g, true, low, 1, &c);
+    if (fault)
+        return fault;
+    uint64_t seq;
+    struct head h;
+    struct sl_slice block;
+    if (c.reply->elements == 1 && entry_parts(c.reply->element[0], &seq, &h, &block) &&
+        seq + h.lines > g->next)
+        give_entry(g, c.reply->element[0]);
+    call_end(&c);
+    return 0;
+}
+
+static int give_all(struct giving *g)
+{
+    char low[ENTRY_ID_BYTES];
+    size_t count = ENTRIES_FIRST;
+    uint64_t from = g->next > g->at_first.kept_from ? g->next : g->at_first.kept_from;
+    entry_id(low, "", from, 0);
+    bool first = true;
+    while (!g->stopped) {
+        struct call c;
+        uint64_t seq = 0;
+        int fault = entries_get(g, false, low, count, &c);
+        if (fault)
+            return fault;
+        size_t got = c.reply->elements;
+        bool begun = got == 0 || c.reply->element[0]->type != REDIS_REPLY_ARRAY ||
+                     c.reply->element[0]->elements != 2 ||
+                     !entry_id_parse(c.reply->element[0]->element[0], &seq) || seq > from;
+        if (first && begun && g->next == from)
+            fault = give_begun(g);
+        first = false;
+        for (size_t i = 0; fault == 0 && i < got && !g->stopped; i++)
+            give_entry(g, c.reply->element[i]);
+        if (fault == 0 && got == count) {
+            const redisReply *last = c.reply->element[got - 1];
+            snprintf(low, sizeof low, "(%.40s", last->element[0]->str);
+        }
+        call_end(&c);
+        if (fault)
+            return fault;
+        if (got < count)
+            break;
+        size_t each = g->bytes / (got ? got : 1) + 1;
+        size_t left = g->max_bytes > g->bytes ? g->max_bytes - g->bytes : 0;
+        count = left / each + 1 < ENTRIES_MOST ? left / each + 1 : ENTRIES_MOST;
+    }
+    if (!g->stopped && g->next <= g->at_first.last_seq)
+        give_hole(g, g->at_first.last_seq + 1);
+    return 0;
+}
+
+int redis_read(struct store *s, struct sl_slice sandbox, uint64_t from_seq, size_t max_bytes,
+               store_each *each, void *arg, bool *ret_more)
+{
+    struct redis *r = (struct redis *)s;
+    int fault = -EAGAIN;
+    struct giving g = {0};
+    for (int try = 0; fault == -EAGAIN && !g.any && try < AGAIN_MAX; try++) {
+        fault = show(r, sandbox);
+        if (fault)
+            return fault;
+        g = (struct giving){.redis = r,
+                            .id = sandbox,
+                            .at_first = r->shown,
+                            .next = from_seq ? from_seq : 1,
+                            .max_bytes = max_bytes,
+                            .each = each,
+                            .arg = arg};
+        life_init(&g.now, sandbox);
+        fault = g.next > g.at_first.last_seq + 1 ? 0 : give_all(&g);
+        life_clear(&g.now);
+    }
+    if (fault && g.any) {
+        /* What was given stands; the next page says what became of the rest. */
+        *ret_more = true;
+        return 0;
+    }
+    *ret_more = g.more || (g.stopped && g.next <= g.at_first.last_seq);
+    return fault;
+}
+
+/* ---- seeking ---- */
+
+/* Ids and prefixes, no blocks. Freed by the caller with call_end(). */
+static int heads_get(struct redis *r, struct sl_slice id, const char *command, const char *from,
+                     const char *to, size_t count, struct call *ret)
+{
+    char key[KEY_BYTES], number[24];
+    size_t key_bytes = key_of(key, id, 's');
+    snprintf(number, sizeof number, "%zu", count);
+    *ret = (struct call){.script = &heads_script, .slot = link_slot(sl_slice(key, key_bytes))};
+    int fault = call_add_text(ret, "EVALSHA") || call_add_text(ret, heads_script.sha) ||
+                        call_add_text(ret, "1") || call_add(ret, key, key_bytes) ||
+                        call_add_text(ret, command) || call_add_text(ret, from) || call_add_text(ret, to) ||
+                        call_add_text(ret, number)
+                    ? -ENOMEM
+                    : 0;
+    if (fault == 0) {
+        ask(r, ret, 1);
+        fault = answered(ret, REDIS_REPLY_ARRAY);
+    }
+    if (fault)
+        call_end(ret);
+    return fault;
+}
+
+/* The first entry with lines at or behind `seq`. > 0: there is none. */
+static int first_lines(struct redis *r, struct sl_slice id, uint64_t seq, uint64_t *ret_seq, struct head *ret)
+{
+    char low[ENTRY_ID_BYTES];
+    entry_id(low, "", seq, 0);
+    for (size_t count = 1;; count = 16) {
+        struct call c;
+        int fault = heads_get(r, id, "XRANGE", low, "+", count, &c);
+        if (fault)
+            return fault;
+        size_t got = c.reply->elements / 2;
+        bool found = false;
+        for (size_t i = 0; i < got && !found; i++)
+            found = entry_id_parse(c.reply->element[2 * i], ret_seq) &&
+                    head_decode(c.reply->element[2 * i + 1], ret) && ret->lines > 0;
+        if (!found && got == count)
+            snprintf(low, sizeof low, "(%.40s", c.reply->element[2 * got - 2]->str);
+        call_end(&c);
+        if (found)
+            return 0;
+        if (got < count)
+            return 1;
+    }
+}
+
+int redis_seek_time(struct store *s, struct sl_slice sandbox, int64_t time_ns, uint64_t *ret_seq)
+{
+    struct redis *r = (struct redis *)s;
+    int fault = show(r, sandbox);
+    if (fault)
+        return fault;
+    uint64_t low = r->shown.kept_from, high = r->shown.last_seq + 1, found = high;
+    while (low < high) {
+        uint64_t middle = low + (high - low) / 2, seq;
+        struct head h;
+        fault = first_lines(r, sandbox, middle, &seq, &h);
+        if (fault < 0)
+            return fault;
+        if (fault > 0 || seq >= high) {
+            high = middle;
+        } else if (h.ceiling_ns >= time_ns) {
+            found = seq;
+            high = middle;
+        } else {
+            low = seq + h.lines;
+        }
+    }
+    /* The probes met beginnings only: the record that `low` lies in may begin before it. */
+    *ret_seq = found;
+    return 0;
+}
+
+int redis_seek_back(struct store *s, struct sl_slice sandbox, uint64_t before_seq, size_t max_bytes,
+                    uint64_t *ret_seq)
+{
+    struct redis *r = (struct redis *)s;
+    int fault = show(r, sandbox);
+    if (fault)
+        return fault;
+    if (before_seq == 0)
+        before_seq = 1;
+    if (before_seq > r->shown.last_seq + 1)
+        before_seq = r->shown.last_seq + 1;
+    uint64_t oldest = r->shown.kept_from, found = before_seq;
+    size_t bytes = 0;
+    bool any = false, end = false;
+    char from[ENTRY_ID_BYTES];
+    entry_id(from, "(", before_seq, 0);
+    while (!end) {
+        struct call c;
+        if ((fault = heads_get(r, sandbox, "XREVRANGE", from, "-", HEADS_PAGE, &c)))
+            return fault;
+        size_t got = c.reply->elements / 2;
+        for (size_t i = 0; i < got && !end; i++) {
+            uint64_t seq;
+            struct head h;
+            if (!entry_id_parse(c.reply->element[2 * i], &seq) ||
+                !head_decode(c.reply->element[2 * i + 1], &h))
+                continue;
+            end = (seq + h.lines <= oldest && seq < oldest) || (any && bytes + h.bytes > max_bytes);
+            if (end)
+                break;
+            bytes += h.bytes;
+            any = true;
+            found = seq;
+        }
+        end = end || got < HEADS_PAGE;
+        if (!end)
+            snprintf(from, sizeof from, "(%.40s", c.reply->element[2 * got - 2]->str);
+        call_end(&c);
+    }
+    *ret_seq = found;
+    return 0;
+}
+
+/* ---- the list ---- */
+
+static bool has_labels(const struct sl_info *info, struct sl_slice wanted)
+{
+    struct sl_reader w = sl_reader(wanted);
+    struct sl_slice key, value, k, v;
+    while (sl_label_next(&w, &key, &value)) {
+        struct sl_reader reader = sl_reader(info->label_pairs);
+        bool found = false;
+        while (!found && sl_label_next(&reader, &k, &v))
+            found = sl_slice_equal(k, key) && sl_slice_equal(v, value);
+        if (!found)
+            return false;
+    }
+    return true;
+}
+
+struct listing {
+    struct redis *redis;
+    const struct sl_list *list;
+    bool (*each)(void *arg, const struct sl_info *info);
+    void *arg;
+    unsigned given;
+    bool ended;
+    uint64_t next; /* page */
+};
+
+/* `score`: micro-seconds of the birth; a page is named by the score below which it begins. */
+static void list_one(struct listing *l, const struct life *life, uint64_t score)
+{
+    const struct sl_list *list = l->list;
+    struct sl_info info;
+    life_info(life, &info);
+    if (list->state && (list->state == SL_STOPPED) == (life->state != SL_STOPPED))
+        return;
+    if (list->labels && !has_labels(&info, list->label_pairs))
+        return;
+    if (l->given == list->limit) {
+        l->next = score + 1;
+        l->ended = true;
+        return;
+    }
+    l->given++;
+    if (!l->each(l->arg, &info)) {
+        l->next = score;
+        l->ended = true;
+    }
+}
+
+/* One page of names: their states are asked for in one round. */
+static int list_names(struct listing *l, const redisReply *names)
+{
+    struct call *calls = l->redis->calls;
+    char(*keys)[KEY_BYTES] = l->redis->keys;
+    static_assert((int)LIST_PAGE <= (int)MANY, "one round");
+    struct sl_slice ids[LIST_PAGE];
+    uint64_t scores[LIST_PAGE];
+    size_t count = 0;
+    int fault = 0;
+    for (size_t i = 0; i + 1 < names->elements && count < LIST_PAGE; i += 2) {
+        struct sl_slice id = sl_slice(names->element[i]->str, names->element[i]->len);
+        struct sl_slice prefix = l->list->prefix;
+        if (names->element[i]->type != REDIS_REPLY_STRING || !sl_sandbox_id_valid(id) ||
+            id.bytes < prefix.bytes || (prefix.bytes && memcmp(id.data, prefix.data, prefix.bytes) != 0))
+            continue;
+        ids[count] = id;
+        scores[count] = strtoull(names->element[i + 1]->str, NULL, 10);
+        calls[count] = (struct call){0};
+        if (want_pair(&calls[count], keys[count], key_of(keys[count], id, 'h')))
+            fault = -ENOMEM;
+        count++;
+    }
+    if (fault == 0)
+        ask(l->redis, calls, count);
+    for (size_t i = 0; i < count; i++) {
+        struct life life;
+        life_init(&life, ids[i]);
+        if (fault == 0)
+            fault = take_pair(&calls[i], &life);
+        if (fault == 0 && !l->ended && life.alive)
+            list_one(l, &life, scores[i]);
+        life_clear(&life);
+        call_end(&calls[i]);
+    }
+    return fault;
+}
+
+int redis_list(struct store *s, const struct sl_list *list,
+               bool (*each)(void *arg, const struct sl_info *info), void *arg, uint64_t *ret_next_page)
+{
+    struct listing l = {.redis = (struct redis *)s, .list = list, .each = each, .arg = arg};
+    uint64_t before = list->page;
+    *ret_next_page = 0;
+    while (!l.ended) {
+        char below[32], count[16];
+        if (before)
+            snprintf(below, sizeof below, "(%" PRIu64, before);
+        snprintf(count, sizeof count, "%d", LIST_PAGE);
+        struct call c = {.slot = link_slot(sl_slice_of(list_key))};
+        const char *words[] = {
+            "ZREVRANGEBYSCORE", list_key, before ? below : "+inf", "-inf", "WITHSCORES", "LIMIT", "0", count};
+        int fault = 0;
+        for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+            if (call_add_text(&c, words[i]))
+                fault = -ENOMEM;
+        if (fault == 0) {
+            ask(l.redis, &c, 1);
+            fault = answered(&c, REDIS_REPLY_ARRAY);
+        }
+        size_t got = fault ? 0 : c.reply->elements;
+        if (got >= 2)
+            before = strtoull(c.reply->element[got - 1]->str, NULL, 10);
+        if (fault == 0)
+            fault = list_names(&l, c.reply);
+        call_end(&c);
+        if (fault)
+            return fault;
+        if (got < 2 * LIST_PAGE)
+            break;
+    }
+    *ret_next_page = l.next;
+    return 0;
+}
