@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "entry.h"
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
+
+#include <cmocka.h>
 
 static int parse(const char *record, struct entry *ret)
 {

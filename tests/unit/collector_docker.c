@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "entry.h"
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+
+#include <cmocka.h>
 
 static uint8_t scratch[4096];
 static struct sl_slice attrs;

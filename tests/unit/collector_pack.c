@@ -6,13 +6,14 @@
  */
 #include "pack.h"
 #include "tail.h"
-#include <cmocka.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 enum { TEXT_MAX = 1 << 20, FILES = 2 };
 

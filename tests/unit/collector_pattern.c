@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pattern.h"
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
+
+#include <cmocka.h>
 
 static bool match(const char *component, const char *name, struct captures *c)
 {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "rotated.h"
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
+
+#include <cmocka.h>
 
 static void names_of_rotated_files_tell_their_base(void **state)
 {
