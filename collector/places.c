@@ -290,6 +290,8 @@ int places_place(struct collector *c, struct file *f)
     memcpy(f->source.key, key, 16);
     f->source.incarnation = 1;
     f->state = FILE_READING;
+    /* It may begin a new life of a sandbox that was deleted without anybody here having been told. */
+    s->announced = 0;
     if (s->chain_lost && !is_sibling(f)) {
         s->chain_lost = false;
         f->gap_reason = SL_GAP_SOURCE_VANISHED;

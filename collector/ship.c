@@ -231,6 +231,7 @@ int ship_block(struct ship *ship, struct file *f, struct file *also, struct sl_b
     f->in_flight++;
     f->log->sandbox->in_flight++;
     f->log->sandbox->told = true;
+    f->log->sandbox->end_quiet = false;
     if (also)
         also->in_flight++;
     if (w->bytes >= SL_APPEND_TARGET_BYTES)

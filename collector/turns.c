@@ -428,7 +428,10 @@ void turns_buried(void *arg, struct file *f)
     f->life++;
     file_forget_joins(&c->fleet, f);
     tail_close(&c->fleet, f);
-    f->log->sandbox->end_quiet = true;
+    /* Which of its sources lived before the deletion, and whether the id was used anew since, only the broker
+     * knows. */
+    f->log->sandbox->announced = 0;
+    f->log->sandbox->broken = true;
 }
 
 /* Finished files: closed after a while, let go when they are gone. */
