@@ -47,7 +47,8 @@ static void answered(void *arg, int fault, uint8_t status, struct sl_reader *bod
         return;
     }
     while (!enough(c) && sl_info_next(body, &info))
-        c->taken += c->take(c->arg, &info);
+        if (grant_covers(c->grant, info.sandbox))
+            c->taken += c->take(c->arg, &info);
     if (body->failed) {
         finish(c, -EPROTO, 0);
     } else if (page && !enough(c)) {

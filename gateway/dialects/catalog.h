@@ -9,10 +9,12 @@
 #include "problem.h"
 #include "upstream.h"
 
+struct grant;
 struct server;
 
 struct catalog {
     struct server *server;
+    const struct grant *grant;  /* sandboxes that it does not cover are not there */
     struct upstream_call *call; /* NULL: nothing is under way */
     struct sl_list list;        /* prefix and label_pairs are borrowed until `done`; limit is the catalog's */
     uint64_t wanted;            /* ends when `take` has said true so many times; 0: all */
@@ -22,7 +24,7 @@ struct catalog {
     void (*done)(void *arg, int fault, uint64_t next_page);
     void *arg;
 };
-/* server, list, wanted, resumable, take, done and arg are filled in. */
+/* server, grant, list, wanted, resumable, take, done and arg are filled in. */
 void catalog_walk(struct catalog *c);
 /* Of this id (valid) alone; `take` is not called when it is unknown. */
 void catalog_one(struct catalog *c, struct sl_slice id);

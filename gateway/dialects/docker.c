@@ -304,6 +304,7 @@ static void start(struct connection *c)
     a->c = c;
     a->now_ns = sl_now_ns();
     a->catalog.server = c->server;
+    a->catalog.grant = &c->grant;
     a->catalog.arg = a;
     buffer_init(&a->body, 0, ANSWER_MAX_BYTES);
     json_init(&a->json, &a->body);

@@ -460,6 +460,7 @@ static void start(struct connection *c)
     a->now_ns = sl_now_ns();
     a->table = accepts(c->request, "as=Table");
     a->catalog.server = c->server;
+    a->catalog.grant = &c->grant;
     a->catalog.arg = a;
     buffer_init(&a->body, 0, ANSWER_MAX_BYTES);
     buffer_init(&a->seen, 0, ANSWER_MAX_BYTES);
