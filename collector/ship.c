@@ -229,9 +229,14 @@ int ship_block(struct ship *ship, struct file *f, struct file *also, struct sl_b
                                          .also_life = also ? also->life : 0,
                                          .close = close};
     f->in_flight++;
-    f->log->sandbox->in_flight++;
-    f->log->sandbox->told = true;
-    f->log->sandbox->end_quiet = false;
+    struct sandbox *s = f->log->sandbox;
+    s->in_flight++;
+    s->told = true;
+    s->end_quiet = false;
+    /* Lines after an end: it may run again by the control plane's word, which is not told here, so that its
+     * next end is said. Where it does not, saying so changes nothing. */
+    if (s->end == END_SAID && sl_block_builder_lines(lines) > 0)
+        s->end = END_NONE;
     if (also)
         also->in_flight++;
     if (w->bytes >= SL_APPEND_TARGET_BYTES)

@@ -49,5 +49,22 @@ def a_reused_id_stops_at_once_while_an_old_file_still_grows():
         assert took < 4, f"by the collector's word, not by the broker's five seconds: {took:.1f} s"
 
 
+def what_runs_again_by_put_ends_when_its_files_are_removed():
+    """The collector had said one end, knew nothing of the PUT, and let the files go without a word."""
+    with System() as s:
+        source = Source(s, "box")
+        source.write(5)
+        s.has("box", 5)
+        s.put("box", state="stopped", exit_code=3)
+        until(lambda: s.info("box")["state"] == "stopped", 10, "stopped")
+        s.put("box", state="running")
+        source.write(5)
+        s.has("box", 10)
+        shutil.rmtree(f"{s.logs}/box")
+        until(lambda: s.info("box")["state"] == "stopped", 10, "stopped because its files are gone")
+        assert s.info("box")["lines"] == 10
+
+
 if __name__ == "__main__":
-    main([a_reused_id_ends_when_its_new_command_ends, a_reused_id_stops_at_once_while_an_old_file_still_grows])
+    main([what_runs_again_by_put_ends_when_its_files_are_removed, a_reused_id_ends_when_its_new_command_ends,
+          a_reused_id_stops_at_once_while_an_old_file_still_grows])
