@@ -303,6 +303,8 @@ void finder_look(void *arg, struct folder *folder, bool listed)
     for (struct log *log = folder->logs; log; log = log->folder_next) {
         char names[64][256];
         size_t count = 0;
+        if (log->base_bytes == 0) /* it stands for what the folder held before it was met */
+            continue;
         for (struct file *f = log->files; listed && f && count < 64; f = f->next)
             if (f->name && strlen(f->name) < sizeof names[0] && strcmp(f->name, log->base) != 0)
                 strcpy(names[count++], f->name);

@@ -46,7 +46,8 @@ struct watch {
     int fd;
 };
 
-static void list_folder(struct watch *w, struct folder *f, bool fresh);
+/* `used`: it was met as just made, and its files may have come and gone before that. */
+static void list_folder(struct watch *w, struct folder *f, bool used);
 
 /* ---- queues: ordered by due_ns because each has one interval ---- */
 
@@ -258,6 +259,17 @@ static void folder_gone(struct watch *w, struct folder *f)
     watch_release(w, f);
 }
 
+/* Something was made or removed in it since it was made itself. (Within one tick of the kernel's clock, 4 ms,
+   that leaves no trace.) */
+static bool was_used(int fd)
+{
+    struct statx st;
+    return statx(fd, "", AT_EMPTY_PATH, STATX_NLINK | STATX_MTIME | STATX_BTIME, &st) == 0 &&
+           st.stx_mask & STATX_BTIME &&
+           (st.stx_nlink == 0 || st.stx_mtime.tv_sec != st.stx_btime.tv_sec ||
+            st.stx_mtime.tv_nsec != st.stx_btime.tv_nsec);
+}
+
 /* Opens, watches and lists it. `fresh`: it was reported as just made. */
 static void folder_enter(struct watch *w, struct folder *f, bool fresh)
 {
@@ -271,6 +283,7 @@ static void folder_enter(struct watch *w, struct folder *f, bool fresh)
         return;
     }
     f->here = true;
+    bool used = fresh && was_used(fd); /* before the watch: what is made after it has its event */
     char proc[40];
     snprintf(proc, sizeof proc, "/proc/self/fd/%d", fd);
     uint32_t mask =
@@ -278,7 +291,7 @@ static void folder_enter(struct watch *w, struct folder *f, bool fresh)
     int wd = inotify_add_watch(w->fd, proc, is_last(f) ? mask | IN_MODIFY : mask);
     set_wd(w, f, wd);
     close(fd);
-    list_folder(w, f, fresh);
+    list_folder(w, f, used);
 }
 
 static void child_seen(struct watch *w, struct folder *f, const char *name, bool fresh)
@@ -300,23 +313,7 @@ static void child_seen(struct watch *w, struct folder *f, const char *name, bool
         folder_enter(w, child, fresh);
 }
 
-/*
- * A folder met as just made, and already removed again, or empty though something was made in it: its files
- * were gone before they could be seen. (Two changes within one tick of the kernel's clock, 4 ms, leave no
- * trace.)
- */
-static bool missed_all(const struct folder *f, int fd, bool empty)
-{
-    struct statx st;
-    if (!f->holds_sandbox || f->logs ||
-        statx(fd, "", AT_EMPTY_PATH, STATX_NLINK | STATX_MTIME | STATX_BTIME, &st) < 0)
-        return false;
-    return st.stx_nlink == 0 ||
-           (empty && is_last(f) && st.stx_mask & STATX_BTIME &&
-            (st.stx_mtime.tv_sec != st.stx_btime.tv_sec || st.stx_mtime.tv_nsec != st.stx_btime.tv_nsec));
-}
-
-static void list_folder(struct watch *w, struct folder *f, bool fresh)
+static void list_folder(struct watch *w, struct folder *f, bool used)
 {
     int fd = folder_open(f, NULL, O_RDONLY | O_DIRECTORY | O_NONBLOCK);
     struct stat st;
@@ -343,7 +340,7 @@ static void list_folder(struct watch *w, struct folder *f, bool fresh)
         else if (!last && (e->d_type == DT_DIR || e->d_type == DT_UNKNOWN))
             child_seen(w, f, e->d_name, false);
     }
-    bool missed = fresh && missed_all(f, dirfd(dir), empty);
+    bool missed = used && empty && last && f->holds_sandbox && !f->logs;
     closedir(dir);
     if (missed)
         w->events.missed(w->events.arg, f);

@@ -85,7 +85,7 @@ def docker_says_itself_when_it_is_over():
         assert state["exit_code"] == 3 and state["labels"]["team"] == "a" and state["labels"]["FOO"] == "bar", state
         numbers = [int(o["line"].split()[1]) for o in s.lines("box")]
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), "oldest first, none missing"
-        assert len(numbers) > 800 and not s.gaps("box"), len(numbers)
+        assert len(numbers) > 800 and not s.gaps("box"), (len(numbers), s.gaps("box"), s.errors())
         count = len(numbers)
         s.restart("collector")
         s.up()
