@@ -6,6 +6,8 @@
 const struct handler *handler_of(enum route route)
 {
     switch (route) {
+    case ROUTE_MANY:
+        return &many_handler;
     case ROUTE_LOGS:
         return &logs_handler;
     case ROUTE_SANDBOX:

@@ -6,6 +6,7 @@
 #include "connection.h"
 
 extern const struct handler logs_handler;
+extern const struct handler many_handler;
 extern const struct handler sandboxes_handler; /* list, one, PUT, DELETE */
 extern const struct handler operations_handler;
 extern const struct handler pages_handler;

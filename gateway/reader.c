@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "reader.h"
 #include "connection.h"
+#include "raw.h"
 #include "reader_inner.h"
 #include "server.h"
 #include "wire/timestamp.h"
@@ -55,7 +56,10 @@ static void give_gap(struct reader *r, const struct sl_record *record, const str
         .reason = header->gap_reason,
         .mid_line = r->mid_line,
     };
-    render_gap(&r->render, &r->out, &gap);
+    if (r->raw)
+        raw_gap(&r->out, &gap);
+    else
+        render_gap(&r->render, &r->out, &gap);
     r->mid_line = r->mid_line && r->out.bytes == before;
 }
 
@@ -64,7 +68,10 @@ static size_t give_line(struct reader *r, const struct render_line *view)
 {
     const struct query *q = r->query;
     size_t before = r->out.bytes;
-    render_line(&r->render, &r->out, view);
+    if (r->raw)
+        raw_line(&r->out, view);
+    else
+        render_line(&r->render, &r->out, view);
     if (!q->limit_cuts || r->out.fault)
         return render_text_bytes(view);
     if (q->has_limit_bytes && r->out.bytes - before > q->limit_bytes - r->given_bytes)
@@ -130,7 +137,7 @@ static bool take_lines(struct reader *r, const struct sl_record *record, const s
             finish(r, RENDER_LIMIT);
             return false;
         }
-        if (pending(r) >= READER_FILL_BYTES)
+        if (pending(r) >= r->fill_bytes)
             return false;
     }
     return true;
@@ -152,7 +159,7 @@ static bool take_record(struct reader *r, const struct sl_record *record, struct
         if (header->flags & SL_BLOCK_GAP)
             give_gap(r, record, header);
         r->at = position_behind(r->at, record, header);
-        return pending(r) < READER_FILL_BYTES;
+        return pending(r) < r->fill_bytes;
     }
     struct lines_walk w;
     if (filter_block(r->filter, record, header) == FILTER_NONE &&
@@ -316,7 +323,7 @@ static void ask_page(struct reader *r, uint64_t seq)
 static bool plain(const struct reader *r)
 {
     const struct query *q = r->query;
-    return !q->has_limit && !q->has_limit_bytes && !r->has_before && !q->has_until &&
+    return !r->raw && !q->has_limit && !q->has_limit_bytes && !r->has_before && !q->has_until &&
            q->streams == QUERY_BOTH && !q->has_container && !q->grep.bytes && !q->regex.bytes &&
            (!q->has_since || r->since_passed);
 }
@@ -378,7 +385,7 @@ static void take_feed(struct reader *r)
 
 static void advance(struct reader *r)
 {
-    while (r->state == READER_READS && pending(r) < READER_FILL_BYTES) {
+    while (r->state == READER_READS && pending(r) < r->fill_bytes) {
         if (r->follower.class)
             return;
         if (r->follower.feed) {
@@ -439,6 +446,8 @@ int reader_new(const struct reader_options *o, struct reader **ret)
     r->query = o->query;
     r->filter = o->filter;
     r->style = o->style;
+    r->raw = o->raw;
+    r->fill_bytes = o->fill_bytes ? o->fill_bytes : READER_FILL_BYTES;
     r->has_after = o->has_after;
     r->after_seq = o->after_seq;
     r->has_before = o->has_before;
@@ -504,6 +513,11 @@ uint64_t reader_last_given(const struct reader *r)
 bool reader_follows(const struct reader *r)
 {
     return r->query->follow;
+}
+
+bool reader_idle(const struct reader *r)
+{
+    return r->state == READER_READS && r->follower.feed && pending(r) == 0;
 }
 
 void reader_piece(struct reader *r, size_t max_bytes, uint8_t **ret, size_t *ret_bytes)

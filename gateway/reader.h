@@ -35,7 +35,9 @@ struct reader_options {
     uint64_t before_seq;
     bool has_after;
     bool has_before;
-    int64_t grace_ns; /* how long the broker may be away, until the first answer */
+    bool raw;          /* output is raw.h's items, for a merge; style is not used */
+    size_t fill_bytes; /* of output at most, but for one line; 0: READER_FILL_BYTES */
+    int64_t grace_ns;  /* how long the broker may be away, until the first answer */
     void (*changed)(void *arg);
     void *arg;
 };
@@ -55,6 +57,8 @@ bool reader_exhausted(const struct reader *r);
 /* Number of the last line given whole, 0 for none. */
 uint64_t reader_last_given(const struct reader *r);
 bool reader_follows(const struct reader *r);
+/* It follows and has nothing now: the next line is one that has not come yet. */
+bool reader_idle(const struct reader *r);
 
 /*
  * What comes next: at most max_bytes (0: whole lines only, all there is), with room around as connection.h

@@ -24,6 +24,8 @@ struct reader {
     struct render_style style;
     struct render render;
     struct partials partials;
+    bool raw;
+    size_t fill_bytes;
     bool has_after, has_before;
     uint64_t after_seq, before_seq;
     int64_t grace_ns;

@@ -6,6 +6,7 @@
 #include <assert.h>
 
 static const struct route_entry table[ROUTES] = {
+    [ROUTE_MANY] = {"/v1/logs", METHOD_GET | METHOD_HEAD, true, false},
     [ROUTE_LOGS] = {"/v1/sandboxes/{id}/logs", METHOD_GET | METHOD_HEAD, true, false},
     [ROUTE_SANDBOX] = {"/v1/sandboxes/{id}", METHOD_GET | METHOD_HEAD | METHOD_PUT | METHOD_DELETE, false,
                        false},

@@ -17,6 +17,7 @@ enum route_method {
 };
 
 enum route {
+    ROUTE_MANY,      /* /v1/logs */
     ROUTE_LOGS,      /* /v1/sandboxes/{id}/logs */
     ROUTE_SANDBOX,   /* /v1/sandboxes/{id} */
     ROUTE_SANDBOXES, /* /v1/sandboxes */

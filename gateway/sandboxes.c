@@ -5,6 +5,7 @@
 #include "change.h"
 #include "cursor.h"
 #include "handlers.h"
+#include "label.h"
 #include "options.h"
 #include "server.h"
 #include "wire/timestamp.h"
@@ -235,31 +236,6 @@ static void ask_one(struct asking *a, uint8_t type, upstream_done *done)
     ask(a, request, &w, done);
 }
 
-/* `label=k=v`, repeated: all of them. */
-static int list_labels(const struct request *r, struct sl_writer *pairs, uint16_t *ret_count,
-                       struct problem *p)
-{
-    for (size_t i = 0; i < r->pair_count; i++) {
-        const struct query_pair *pair = &r->pairs[i];
-        if (!sl_slice_equal(pair->name, sl_slice_of("label")) || pair->value.bytes == 0)
-            continue;
-        const uint8_t *equals = memchr(pair->value.data, '=', pair->value.bytes);
-        size_t key = equals ? (size_t)(equals - pair->value.data) : 0;
-        size_t value = equals ? pair->value.bytes - key - 1 : 0;
-        if (!equals || key == 0 || key > SL_LABEL_KEY_MAX_BYTES || value > SL_LABEL_VALUE_MAX_BYTES) {
-            problem_set(p, PROBLEM_INVALID_PARAMETER, "label",
-                        "label must be KEY=VALUE (with %%3D for the =)");
-            return 1;
-        }
-        if (++*ret_count > SL_LABELS_MAX) {
-            problem_set(p, PROBLEM_INVALID_PARAMETER, "label", "at most %d labels", SL_LABELS_MAX);
-            return 1;
-        }
-        sl_label_write(pairs, sl_slice(pair->value.data, key), sl_slice(equals + 1, value));
-    }
-    return 0;
-}
-
 static int hex(struct sl_slice text, uint64_t *ret)
 {
     uint64_t v = 0;
@@ -313,7 +289,7 @@ static int list_query(const struct request *r, struct sl_list *ret, struct sl_wr
         problem_set(p, PROBLEM_INVALID_PARAMETER, "prefix", "prefix must be the beginning of a sandbox id");
         return 1;
     }
-    return list_labels(r, pairs, &ret->labels, p);
+    return label_parse(r->pairs, r->pair_count, pairs, &ret->labels, p);
 }
 
 static void ask_list(struct asking *a)
