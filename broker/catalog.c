@@ -241,8 +241,12 @@ void catalog_delete(struct catalog *c, struct sl_request *request)
         refuse(c, request, SL_STATUS_MALFORMED, "not a sandbox id");
         return;
     }
-    if (store_place(c->store, sandbox, &place) != 0) {
-        refuse(c, request, SL_STATUS_NOT_FOUND, NULL);
+    int known = store_place(c->store, sandbox, &place);
+    if (known != 0) {
+        if (known < 0)
+            unavailable(c, request);
+        else
+            refuse(c, request, SL_STATUS_NOT_FOUND, NULL);
         return;
     }
     struct waiting *waiting = begin(c, request, sandbox);

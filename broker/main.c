@@ -62,10 +62,15 @@ static enum sl_level level(const char *name)
     }
 }
 
+static const char *location(const struct broker_options *o)
+{
+    return o->store ? o->store : o->data;
+}
+
 static void open_store(struct home *h, const struct broker_options *o)
 {
     struct store_options options = {
-        .location = o->data,
+        .location = location(o),
         .memory_bytes = (uint64_t)o->memory_bytes,
         .segment_bytes = (uint64_t)o->segment_bytes,
         .retention_age_ns = o->retention_age_ns,
@@ -78,7 +83,7 @@ static void open_store(struct home *h, const struct broker_options *o)
     const char *why = NULL;
     int fault = store_open(&options, &h->store, &why);
     if (fault != 0)
-        fail("%s: %s", o->data, why ? why : strerror(-fault));
+        fail("%s: %s", location(o), why ? why : strerror(-fault));
 }
 
 static struct sl_server *listen_at(const char *flag, const char *url, struct sl_slice secret, uint64_t epoch)
@@ -188,7 +193,7 @@ int main(int argc, char **argv)
     char data[512], ingest[512], query[512];
     sl_log(SL_INFORM, "broker.started",
            "version=" SL_VERSION " data=%s ingest=%s query=%s ingest_port=%u query_port=%u http_port=%u",
-           sl_log_value(sl_slice_of(o->data), data, sizeof data),
+           sl_log_value(sl_slice_of(location(o)), data, sizeof data),
            sl_log_value(sl_slice_of(o->ingest), ingest, sizeof ingest),
            sl_log_value(sl_slice_of(o->query), query, sizeof query),
            (unsigned)sl_server_port(home.ingest_link), (unsigned)sl_server_port(home.query_link),

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define DATA_FALLBACK "./sandlog-data"
+
 static struct broker_options values;
 
 static const char *check_level(const char *text)
@@ -22,8 +24,15 @@ static const struct sl_option table[] = {
      .type = SL_OPTION_TEXT,
      .value = &values.data,
      .unit = "DIR",
-     .fallback = "./sandlog-data",
+     .fallback = DATA_FALLBACK,
      .sentence = "keep the log in this directory; one broker owns it"},
+    {.name = "store",
+     .type = SL_OPTION_TEXT,
+     .value = &values.store,
+     .unit = "URL",
+     .sentence =
+         "keep the log in Redis instead, redis://HOST:PORT[,HOST:PORT...][?replicas=N]; any number of "
+         "brokers may share it"},
     {.name = "ingest",
      .type = SL_OPTION_URL,
      .value = &values.ingest,
@@ -104,6 +113,7 @@ static const struct sl_program program = {
     .epilogue = "Examples:\n"
                 "  sandlog-broker --data /var/lib/sandlog\n"
                 "  sandlog-broker --retention-age 7d --sandbox-bytes 1GiB\n"
+                "  sandlog-broker --store redis://127.0.0.1:6379\n"
                 "  sandlog-broker check /var/lib/sandlog\n",
     .options = table,
     .option_count = sizeof table / sizeof *table,
@@ -112,6 +122,8 @@ static const struct sl_program program = {
 const struct broker_options *broker_options_read(int argc, char **argv)
 {
     sl_options_read(&program, argc, argv, false, NULL);
+    if (values.store && strcmp(values.data, DATA_FALLBACK) != 0)
+        sl_usage_error(&program, "--data and --store exclude each other: the log is in one place");
     return &values;
 }
 

@@ -10,6 +10,7 @@ enum { BROKER_SECRET_MAX_BYTES = 4096 };
 
 struct broker_options {
     const char *data;   /* directory of the store */
+    const char *store;  /* url of a store that is no directory, or NULL */
     const char *ingest; /* url collectors dial */
     const char *query;  /* url gateways dial */
     const char *http;   /* HOST:PORT of the operations pages */

@@ -97,7 +97,12 @@ static int begin_at(struct reads *r, const struct parked_entry *entry, const str
 static bool look(struct reads *r, struct parked_entry *entry, uint16_t index, struct selected *ret)
 {
     *ret = (struct selected){.index = index};
-    if (store_place(r->store, entry->sandbox, &ret->place) != 0)
+    int known = store_place(r->store, entry->sandbox, &ret->place);
+    if (known < 0) {
+        ret->fault = known;
+        return true;
+    }
+    if (known != 0)
         return entry->version != 0;
     ret->found = true;
     if (entry->how == SL_READ_BEFORE) {

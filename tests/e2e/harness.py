@@ -52,6 +52,44 @@ def free_port():
         return s.getsockname()[1]
 
 
+class Redis:
+    """A redis-server on a free port in a folder of its own."""
+
+    def __init__(self, *options):
+        self.program = shutil.which("redis-server")
+        if not self.program:
+            skip("no redis-server on this machine")
+        self.dir = tempfile.mkdtemp(prefix="sandlog-redis-")
+        self.port, self.options, self.process = free_port(), list(options), None
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen([self.program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.dir, "--save", ""]
+                                        + self.options, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until(lambda: self.command("PING") == b"+PONG", 30, "redis-server answers")
+
+    def command(self, text):
+        """The first line of the answer to an inline command, or None."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as s:
+                s.sendall(text.encode() + b"\r\n")
+                return s.makefile("rb").readline().rstrip(b"\r\n")
+        except OSError:
+            return None
+
+    @property
+    def url(self):
+        return f"redis://127.0.0.1:{self.port}"
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def close(self):
+        self.kill()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
 class System:
     """broker, gateway and collector over one temporary folder; with System(...) as s: ..."""
 
@@ -65,6 +103,8 @@ class System:
         self.extra = {"broker": list(broker), "gateway": list(gateway), "collector": list(collector)}
         self.process = {}
         self.starts = 0
+        # The same tests run on either store. One that outlives the broker's kills, as a directory does.
+        self.redis = Redis("--appendonly", "yes", "--appendfsync", "always") if os.environ.get("SANDLOG_TEST_STORE") == "redis" else None
         if start:
             try:
                 for name in ("broker", "gateway", "collector"):
@@ -77,7 +117,7 @@ class System:
     def command(self, name):
         ipc = lambda link: f"ipc://{self.dir}/{link}.sock"
         return [os.path.join(BIN, "sandlog-" + name)] + {
-            "broker": ["--data", f"{self.dir}/data", "--ingest", ipc("ingest"), "--query", ipc("query"),
+            "broker": (["--store", self.redis.url] if self.redis else ["--data", f"{self.dir}/data"]) + ["--ingest", ipc("ingest"), "--query", ipc("query"),
                        "--http", f"127.0.0.1:{self.broker_port}"],
             "gateway": ["--listen", f"127.0.0.1:{self.port}", "--broker", ipc("query")],
             "collector": ["--broker", ipc("ingest"), "--http", f"127.0.0.1:{self.collector_port}"]
@@ -135,6 +175,9 @@ class System:
             p = self.process.pop(name)
             p.kill()
             p.wait()
+        if self.redis:
+            self.redis.close()
+            self.redis = None
         if not os.environ.get("SANDLOG_KEEP"):
             shutil.rmtree(self.dir, ignore_errors=True)
 

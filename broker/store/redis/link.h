@@ -12,7 +12,7 @@
 
 enum { LINK_SEEDS_MAX = 16, LINK_NODES_MAX = 256, LINK_SLOTS = 16384, LINK_HOST_BYTES = 254 };
 
-/* What redis://[[USER]:PASSWORD@]HOST[:PORT][,HOST[:PORT]...][?replicas=N&wait_ms=MS] says. */
+/* What redis://HOST[:PORT][,HOST[:PORT]...][?replicas=N&wait_ms=MS&user=NAME&password_file=PATH] says. */
 struct location {
     struct {
         char host[LINK_HOST_BYTES];

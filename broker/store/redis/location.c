@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "link.h"
-#include <stdlib.h>
+#include <stdio.h>
 
 enum { DEFAULT_PORT = 6379, DEFAULT_WAIT_MS = 1000, WAIT_MAX_MS = 60000 };
 
@@ -27,19 +27,20 @@ static bool copy(char *out, size_t capacity, const char *text, size_t bytes)
     return true;
 }
 
-static const char *parse_user(const char **at, const char *end, struct location *ret)
+/* The password is the file's first line: a URL is seen by everybody who lists processes. */
+static const char *read_password(const char *path, size_t bytes, struct location *ret)
 {
-    const char *sign = NULL;
-    for (const char *p = *at; p < end; p++)
-        if (*p == '@')
-            sign = p;
-    if (!sign)
-        return NULL;
-    const char *colon = memchr(*at, ':', (size_t)(sign - *at));
-    if (!colon || !copy(ret->user, sizeof ret->user, *at, (size_t)(colon - *at)) ||
-        !copy(ret->password, sizeof ret->password, colon + 1, (size_t)(sign - colon - 1)))
-        return "before the @ stands USER:PASSWORD or :PASSWORD";
-    *at = sign + 1;
+    char name[1024];
+    if (!copy(name, sizeof name, path, bytes))
+        return "the name of the password's file is too long";
+    FILE *file = fopen(name, "re");
+    if (!file)
+        return "the password's file can't be read";
+    bool good = fgets(ret->password, sizeof ret->password, file) != NULL;
+    fclose(file);
+    if (!good)
+        return "the password's file is empty";
+    ret->password[strcspn(ret->password, "\n")] = 0;
     return NULL;
 }
 
@@ -81,8 +82,15 @@ static const char *parse_query(const char *at, const char *end, struct location 
         } else if (bytes > 8 && memcmp(at, "wait_ms=", 8) == 0) {
             if (!number(at + 8, bytes - 8, 1, WAIT_MAX_MS, &ret->wait_ms))
                 return "wait_ms is a number from 1 to 60000";
+        } else if (bytes > 5 && memcmp(at, "user=", 5) == 0) {
+            if (!copy(ret->user, sizeof ret->user, at + 5, bytes - 5))
+                return "the user's name is too long";
+        } else if (bytes > 14 && memcmp(at, "password_file=", 14) == 0) {
+            const char *why = read_password(at + 14, bytes - 14, ret);
+            if (why)
+                return why;
         } else {
-            return "behind the ? may stand replicas=N and wait_ms=MS";
+            return "behind the ? may stand replicas=N, wait_ms=MS, user=NAME and password_file=PATH";
         }
         at = stop < end ? stop + 1 : end;
     }
@@ -101,7 +109,9 @@ const char *location_parse(const char *url, struct location *ret)
     const char *stop = query ? query : end;
     if (stop > at && stop[-1] == '/')
         stop--;
-    const char *why = parse_user(&at, stop, ret);
+    const char *why = NULL;
+    if (memchr(at, '@', (size_t)(stop - at)))
+        return "no password in the URL, please: others can see it; use ?password_file=PATH";
     while (!why) {
         const char *comma = memchr(at, ',', (size_t)(stop - at));
         why = parse_seed(at, comma ? comma : stop, ret);
