@@ -14,6 +14,8 @@
         }                                                                                                    \
     } while (0)
 
+void (*ledger_around)(bool inside);
+
 enum { ITEMS_MOST = 4, LINE_MOST = 8192 };
 
 struct ledger_batch {
@@ -133,7 +135,7 @@ static void batch_done(struct store_batch *batch, int fault)
             if (fault || item->verdict.offset > s->sent)
                 s->sent = item->verdict.offset;
             /* A place that is named is durable, though its blocks may have failed before a restart. */
-            if (!fault && item->verdict.offset > s->acked)
+            if (item->verdict.offset > s->acked)
                 s->acked = item->verdict.offset;
         }
     }
@@ -165,7 +167,7 @@ void ledger_send(struct ledger *l, struct store *s)
         b->sandbox[i] = sandbox;
         b->life[i] = box->life;
         uint64_t dice = sim_random(&l->random) % 15;
-        if (dice == 0 && box->life + 1 < LEDGER_LIVES) {
+        if (dice == 0 && !l->no_deletions && box->life + 1 < LEDGER_LIVES) {
             char *id = malloc(16);
             CHECK(id, "memory");
             id_of(sandbox, id);
@@ -198,7 +200,11 @@ void ledger_send(struct ledger *l, struct store *s)
         source->sent += lines;
     }
     l->in_flight++;
+    if (ledger_around)
+        ledger_around(true);
     store_append(s, &b->batch);
+    if (ledger_around)
+        ledger_around(false);
 }
 
 /* ---- checking ---- */

@@ -32,8 +32,12 @@ struct ledger {
     unsigned in_flight;
     unsigned acknowledged, failed; /* batches */
     size_t most_line_bytes;
+    bool no_deletions; /* where a failed batch may be done in part, and its outcome is not told */
     bool went_on; /* lines were added that the ledger does not know: ledger_go_on() */
 };
+
+/* Called around each call of the store in ledger_send(), when set. */
+extern void (*ledger_around)(bool inside);
 
 void ledger_init(struct ledger *l, uint64_t seed);
 void ledger_fini(struct ledger *l);

@@ -17,6 +17,9 @@ struct sim_random {
 };
 uint64_t sim_random(struct sim_random *r);
 
+/* True while the disk allocates for itself. */
+extern volatile bool sim_inside;
+
 int sim_new(struct sim **ret);
 /* The disk as an io, which the engine frees; the disk lives on until sim_free(). */
 struct io *sim_io(struct sim *s);

@@ -120,7 +120,41 @@ static int place_batch(struct disk *d, uint64_t most_bytes, struct append_job *j
     return 0;
 }
 
+/* Nothing goes there after all. */
+static void unplace(struct disk *d, const struct append_job *job)
+{
+    if (!job->header)
+        return;
+    disk_remove_segment(d, d->active);
+    d->active = NULL;
+    d->next_number--;
+}
+
+static void append_job_drop(struct disk *d, struct append_job *job)
+{
+    unplace(d, job);
+    append_job_free(job);
+}
+
 /* ---- submitting ---- */
+
+/* What is in flight is void, the segment takes no more, and only what is durable counts of it. */
+static void fail_all(struct disk *d, struct segment *s, int fault)
+{
+    commit_abort(&d->commit, d->generation, fault);
+    d->generation++;
+    d->trouble = disk_fault_text(fault);
+    judge_rollback(&d->judge);
+    if (s)
+        s->closed = s->suspect = true;
+    if (d->active)
+        d->active->closed = d->active->suspect = true;
+    d->active = NULL;
+    for (size_t i = 0; i < d->segment_count; i++) {
+        if (d->segments[i]->in_flight)
+            d->segments[i]->tail = d->segments[i]->durable;
+    }
+}
 
 static void refuse(struct disk *d, struct store_batch *batch, int fault)
 {
@@ -161,7 +195,15 @@ void disk_append(struct store *s, struct store_batch *batch)
     for (size_t i = 0; i < batch->count; i++) {
         struct store_item *item = &batch->items[i];
         struct append_record *r = &job->record[job->records];
-        if (judge_item(&d->judge, item, now_ns, &r->record))
+        int answer = judge_item(&d->judge, item, now_ns, &r->record);
+        if (answer < 0) {
+            /* Half a batch is judged; without memory to undo just that, all in flight has failed. */
+            append_job_drop(d, job);
+            fail_all(d, NULL, answer);
+            refuse_later(d, batch);
+            return;
+        }
+        if (answer > 0)
             continue;
         struct sl_slice payload = item_payload(item);
         r->item = (uint32_t)i;
@@ -174,11 +216,8 @@ void disk_append(struct store *s, struct store_batch *batch)
         vector_add(&job->job, payload.data, payload.bytes);
         job->records++;
     }
-    if (!job->records && job->header) {
-        disk_remove_segment(d, d->active);
-        d->active = NULL;
-        d->next_number--;
-    }
+    if (!job->records)
+        unplace(d, job);
     if (job->records) {
         d->active->tail += job->job.bytes;
         d->active->in_flight++;
@@ -226,22 +265,19 @@ static int apply_record(struct disk *d, struct append_job *job, const struct app
     return 0;
 }
 
-/* What is in flight is void, the segment takes no more, and only what is durable counts of it. */
-static void fail_all(struct disk *d, struct segment *s, int fault)
+/*
+ * A segment of which nothing was acknowledged must not be found by a start. If its file can't be unlinked it
+ * stays known, and the next header sets it the limit 0.
+ */
+static void drop_if_void(struct disk *d, struct segment *s)
 {
-    commit_abort(&d->commit, d->generation, fault);
-    d->generation++;
-    d->trouble = disk_fault_text(fault);
-    judge_rollback(&d->judge);
-    if (s)
-        s->closed = s->suspect = true;
-    if (d->active)
-        d->active->closed = d->active->suspect = true;
-    d->active = NULL;
-    for (size_t i = 0; i < d->segment_count; i++) {
-        if (d->segments[i]->in_flight)
-            d->segments[i]->tail = d->segments[i]->durable;
-    }
+    if (!s || s->in_flight || !s->closed || s->durable)
+        return;
+    char name[SEGMENT_NAME_BYTES];
+    segment_name_render(&s->name, name);
+    int fault = s->file >= 0 ? io_unlink(d->io, name) : 0;
+    if (fault == 0 || fault == -ENOENT)
+        disk_remove_segment(d, s);
 }
 
 static void publish(struct disk *d, struct append_job *job)
@@ -282,8 +318,7 @@ static void publish(struct disk *d, struct append_job *job)
         }
         batch->done(batch, 0);
     }
-    if (s && s->in_flight == 0 && s->closed && s->durable == 0)
-        disk_remove_segment(d, s);
+    drop_if_void(d, s);
     append_job_free(job);
 }
 
@@ -336,9 +371,8 @@ static void publish_states(struct disk *d, struct append_job *job)
             seal_touch(s, job->stated[i]);
         segment_commit_time(s, sl_now_ns());
         seal_start(d, s);
-    } else if (s->in_flight == 0 && s->closed && s->durable == 0) {
-        disk_remove_segment(d, s);
     }
+    drop_if_void(d, s);
     append_job_free(job);
     retain_stated(d, fault);
 }

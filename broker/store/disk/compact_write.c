@@ -194,14 +194,18 @@ static int merge_block(struct output *o, const struct sl_record *record, const s
     while (sl_block_lines_next(&it, &line)) {
         struct sl_slice name = sl_block_container(header, line.container);
         bool fresh = sl_block_builder_lines(o->builder) == 0;
-        if ((!fresh && sl_block_builder_raw_bytes(o->builder) >= COMPACT_RAW_BYTES) ||
-            sl_block_builder_add(o->builder, &line, name) == SL_BUILDER_FULL) {
+        int answer = !fresh && sl_block_builder_raw_bytes(o->builder) >= COMPACT_RAW_BYTES
+                         ? SL_BUILDER_FULL
+                         : sl_block_builder_add(o->builder, &line, name);
+        if (answer == SL_BUILDER_FULL) {
             int fault = output_block(o);
             if (fault)
                 return fault;
             fresh = true;
-            (void)sl_block_builder_add(o->builder, &line, name);
+            answer = sl_block_builder_add(o->builder, &line, name);
         }
+        if (answer)
+            return answer < 0 ? answer : -EFBIG;
         if (fresh) {
             o->first_seq = seq;
             o->floor_ns = o->query_ns;
