@@ -161,11 +161,15 @@ static void end_head(struct connection *c, int64_t length)
     buffer_append_text(&c->out, c->until_close ? "Connection: close\r\n\r\n" : "\r\n");
 }
 
-/* From here on what is given is compressed, if the client takes it. */
+/*
+ * From here on what is given is compressed, if the client takes it. Docker's Python library says that it does
+ * and reads frames from what came over the wire (5.0.3), so dialects are never compressed, as dockerd does
+ * not.
+ */
 static void begin_gzip(struct connection *c)
 {
-    if (!c->websocket && c->request->method != METHOD_HEAD && gzip_accepted(c->request->accept_encoding) &&
-        gzip_new(&c->gzip) < 0)
+    if (!c->websocket && !c->dialect && c->request->method != METHOD_HEAD &&
+        gzip_accepted(c->request->accept_encoding) && gzip_new(&c->gzip) < 0)
         c->gzip = NULL;
 }
 

@@ -177,6 +177,11 @@ enum feed_end feed_ended(const struct feed *feed)
     return feed->end;
 }
 
+void feeds_broker_clock(struct feeds *f, int64_t broker_now_ns)
+{
+    f->broker_clock_ns = broker_now_ns - sl_monotonic_ns();
+}
+
 int64_t feeds_broker_now_ns(const struct feeds *f)
 {
     return sl_monotonic_ns() + f->broker_clock_ns;

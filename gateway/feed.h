@@ -81,4 +81,6 @@ const struct sl_place *feed_place(const struct feed *feed);
 enum feed_end feed_ended(const struct feed *feed);
 /* The broker's clock now, as far as answers tell. */
 int64_t feeds_broker_now_ns(const struct feeds *f);
+/* An answer of another kind has told it too. */
+void feeds_broker_clock(struct feeds *f, int64_t broker_now_ns);
 size_t feeds_count(const struct feeds *f);

@@ -109,7 +109,7 @@ static void answered(void *arg, int fault, uint8_t status, struct sl_reader *bod
     if (fault) {
         f->retry_ns = sl_monotonic_ns() + RETRY_MS * SL_NS_PER_MS;
     } else {
-        f->broker_clock_ns = now_ns - sl_monotonic_ns();
+        feeds_broker_clock(f, now_ns);
         int64_t took_ns = sl_monotonic_ns() - ask->asked_ns;
         if (sl_reader_left(body) == 0 && took_ns < WAIT_SMALL_MS / 2 * SL_NS_PER_MS)
             f->retry_ns = sl_monotonic_ns() + RETRY_MS * SL_NS_PER_MS; /* too many reads wait there */

@@ -262,6 +262,7 @@ bool reader_take_place(struct reader *r, const struct upstream_page *page)
     }
     r->epoch = page->epoch;
     r->place = page->part.place;
+    feeds_broker_clock(r->server->feeds, page->now_ns);
     if (first)
         render_begin(&r->render, &r->style, r->sandbox, r->epoch, r->place.birth);
     r->state = READER_READS;
