@@ -132,13 +132,27 @@ static int invalid(struct problem *p, const struct query_pair *pair, const char 
  */
 static int parse_time(struct sl_slice text, int64_t now_ns, int64_t *ret)
 {
+    /* two centuries from now, and as many before: farther than any line, and room to reckon with */
+    static const int64_t far_ns = INT64_C(200) * 365 * 86400 * SL_NS_PER_S;
     uint8_t copy[64];
     if (text.bytes > 16 && text.bytes <= sizeof copy && text.data[text.bytes - 6] == ' ') {
         memcpy(copy, text.data, text.bytes);
         copy[text.bytes - 6] = '+';
-        return sl_time_parse_user(sl_slice(copy, text.bytes), now_ns, ret);
+        text = sl_slice(copy, text.bytes);
     }
-    return sl_time_parse_user(text, now_ns, ret);
+    int answer = sl_time_parse_user(text, now_ns, ret);
+    /* Dates that 64 bits don't hold; 0001-01-01T00:00:00Z is what Go's clients send for "no time". */
+    if (answer == SL_TIME_OUT_OF_RANGE && text.bytes > 4 && text.data[4] == '-') {
+        *ret = text.data[0] < '2' ? -far_ns : far_ns;
+        answer = SL_TIME_OK;
+    }
+    return answer;
+}
+
+/* An age ends in its unit, other times in a digit or Z. */
+static bool is_age(struct sl_slice time)
+{
+    return memchr("smhdw", time.data[time.bytes - 1], 5) != NULL;
 }
 
 static const char *const time_rule =
@@ -282,6 +296,10 @@ int query_parse(const struct query_input *input, struct query *ret, struct probl
     if (input->last_event_id.bytes) {
         q.after = input->last_event_id;
         q.resumes = true;
+        /* An EventSource comes back to the URL it began with. What tail and an age cut off was cut off then;
+         * taken again they would cut off what came while it was away. */
+        q.has_tail = false;
+        q.has_since = q.has_since && !is_age(last[P_SINCE]->value);
     }
     uint8_t accepted = query_accept(input->accept, q.follow, &q.accepts_sse);
     if (input->websocket)

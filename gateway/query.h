@@ -39,7 +39,8 @@ struct query {
     bool has_limit;
     bool has_limit_bytes;
     bool follow;
-    bool resumes; /* `after` is the header Last-Event-ID */
+    bool
+        resumes; /* `after` is the header Last-Event-ID; then there is no tail, and no since that is an age */
     bool data_json;
     bool timestamps;
     bool ignore_case;

@@ -450,7 +450,7 @@ int reader_new(const struct reader_options *o, struct reader **ret)
     r->raw = o->raw;
     r->fill_bytes = o->fill_bytes ? o->fill_bytes : READER_FILL_BYTES;
     r->has_after = o->has_after;
-    r->after_seq = o->after_seq;
+    r->after_seq = o->after_seq < UINT64_MAX ? o->after_seq : UINT64_MAX - 1; /* one has to come after it */
     r->has_before = o->has_before;
     r->before_seq = o->before_seq;
     r->grace_ns = o->grace_ns;

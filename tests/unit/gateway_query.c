@@ -165,6 +165,25 @@ static void last_event_id_wins_over_after_unless_it_is_empty(void **state)
     assert_true(slice_is(q.after, "a") && !q.resumes);
 }
 
+static void a_reader_that_resumes_is_not_cut_by_the_tail_and_the_age_it_began_with(void **state)
+{
+    (void)state;
+    struct query q;
+    assert_int_equal(parse_with("tail=5&since=10m&follow=1", "", "b", false, &q), 0);
+    assert_true(!q.has_tail && !q.has_since && q.follow);
+    assert_int_equal(parse_with("tail=0&since=2026-02-20T14:30:00Z", "", "b", false, &q), 0);
+    assert_true(!q.has_tail && q.has_since && q.since_ns == now_ns);
+    assert_int_equal(parse_with("tail=5&since=10m&after=b", "", "", false, &q), 0);
+    assert_true(q.has_tail && q.has_since);
+}
+
+static void dates_beyond_64_bits_are_before_or_after_everything(void **state)
+{
+    (void)state;
+    assert_true(parse("since=0001-01-01T00:00:00Z").since_ns < 0);
+    assert_true(parse("until=9999-12-31T23:59:59Z").until_ns > now_ns);
+}
+
 static void accept_chooses_the_format_when_no_parameter_does(void **state)
 {
     (void)state;
@@ -274,6 +293,8 @@ int main(void)
         cmocka_unit_test(a_bad_value_is_told_by_its_parameter_and_a_sentence),
         cmocka_unit_test(a_plus_before_an_offset_that_nobody_escaped_is_meant),
         cmocka_unit_test(last_event_id_wins_over_after_unless_it_is_empty),
+        cmocka_unit_test(a_reader_that_resumes_is_not_cut_by_the_tail_and_the_age_it_began_with),
+        cmocka_unit_test(dates_beyond_64_bits_are_before_or_after_everything),
         cmocka_unit_test(accept_chooses_the_format_when_no_parameter_does),
         cmocka_unit_test(a_websocket_is_always_live_and_ndjson),
         cmocka_unit_test(splitting_keeps_every_pair_and_its_order),
