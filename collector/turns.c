@@ -293,7 +293,7 @@ static enum step step_phantom(struct collector *c, struct file *f)
 }
 
 /* The oldest file of the log that is not over. */
-static struct file *turn_of(struct collector *c, struct log *log)
+static struct file *turn_of(struct log *log)
 {
     for (struct file *f = log->files; f; f = f->next)
         if (f->state == FILE_READING && f->changed)
@@ -307,7 +307,6 @@ static struct file *turn_of(struct collector *c, struct log *log)
         if (f->state == FILE_UNPLACED || f->state == FILE_READING)
             return f;
     }
-    (void)c;
     return NULL;
 }
 
@@ -317,7 +316,7 @@ static enum step step(struct collector *c, struct log *log)
     if (log->wait_until_ns > sl_monotonic_ns())
         return STEP_IDLE;
     log->wait_until_ns = 0;
-    struct file *f = turn_of(c, log);
+    struct file *f = turn_of(log);
     if (!f)
         return STEP_IDLE;
     if (f->phantom)

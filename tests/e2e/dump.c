@@ -119,7 +119,6 @@ static void print_lines(struct sl_client *c, struct sl_slice id)
         uint64_t epoch, before = next;
         int64_t now_ns;
         struct sl_read_part part;
-        more = false;
         if (sl_read_answer_open(&r, &epoch, &now_ns) != 0 || !sl_read_part_next(&r, &part))
             return;
         if (!part.found)
