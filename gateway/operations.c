@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * /healthz, /readyz, /metrics, /status (API.md 5): for operators, open to all.
+ * /healthz, /readyz, /metrics, /status, /openapi.yaml (API.md 5): for operators.
  */
 #include "feed.h"
 #include "handlers.h"
+#include "openapi.h"
 #include "options.h"
 #include "server.h"
 #include "wire/timestamp.h"
@@ -66,6 +67,9 @@ static void answer_status(struct connection *c)
 static void start(struct connection *c)
 {
     switch (c->match.route) {
+    case ROUTE_OPENAPI:
+        connection_answer(c, 200, "application/yaml", openapi_bytes(), NULL);
+        return;
     case ROUTE_READYZ:
         answer_ready(c);
         return;

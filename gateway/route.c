@@ -15,6 +15,7 @@ static const struct route_entry table[ROUTES] = {
     [ROUTE_READYZ] = {"/readyz", METHOD_GET | METHOD_HEAD, false, true},
     [ROUTE_METRICS] = {"/metrics", METHOD_GET | METHOD_HEAD, false, true},
     [ROUTE_STATUS] = {"/status", METHOD_GET | METHOD_HEAD, false, false},
+    [ROUTE_OPENAPI] = {"/openapi.yaml", METHOD_GET | METHOD_HEAD, false, true},
     [ROUTE_PAGE] = {"/", METHOD_GET | METHOD_HEAD, false, true},
     [ROUTE_DOCKER] = {"/containers/json", METHOD_GET | METHOD_HEAD, false, false},
     [ROUTE_KUBE] = {"/api/v1/pods", METHOD_GET | METHOD_HEAD, false, false},

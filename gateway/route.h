@@ -25,6 +25,7 @@ enum route {
     ROUTE_READYZ,
     ROUTE_METRICS,
     ROUTE_STATUS,
+    ROUTE_OPENAPI,
     ROUTE_PAGE,   /* / and the files under /page/ */
     ROUTE_DOCKER, /* dialects/: what Docker's clients ask */
     ROUTE_KUBE,   /* dialects/: what Kubernetes' clients ask */

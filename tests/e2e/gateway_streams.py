@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 
-from harness import Source, Sse, System, WebSocket, check, line_bytes, main, until
+from harness import PATIENCE, Source, Sse, System, WebSocket, check, line_bytes, main, until
 
 
 def get_raw(s, path, *headers):
@@ -182,7 +182,8 @@ def stopped_readers_cost_a_bounded_buffer_and_miss_nothing():
         sse.wait(len(source.written), 60)
         assert total > 10_000_000, total
         grown = rss_mb(s) - before
-        assert grown < 50 * 0.4 + 10, f"{grown:.0f} MB more for 50 stopped readers"
+        # sanitizers keep what was freed
+        assert PATIENCE > 1 or grown < 50 * 0.4 + 10, f"{grown:.0f} MB more for 50 stopped readers"
         source.exit(0)
         want = b"".join(t + b"\n" for _, _, t in source.written)
         for c in slow[:5] + slow[-2:]:

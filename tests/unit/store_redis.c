@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The conformance suite on the Redis engine, against a real redis-server. */
-#include "redis_server.h"
 #include "store_conformance.h"
+#include "store_redis_server.h"
 
 static struct server server;
 
