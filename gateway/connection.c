@@ -20,7 +20,7 @@ enum {
     HEAD_MAX_BYTES = 4096,
     NOTSENT_BYTES = 128 << 10, /* what may wait in the kernel for a reader that does not read */
     DISCARD_MAX_BYTES = 1 << 20,
-    LOST_MS = 20000,
+    LOST_MS = 18000,
     GZIP_MIN_BYTES = 1024, /* of a whole answer */
 };
 
@@ -603,7 +603,7 @@ int connection_callback(struct lws *wsi, enum lws_callback_reasons reason, void 
 
 /*
  * A peer that is gone without a word while bytes are on the way to it: retransmitted twice and more, and
- * nothing came back for 20 s. (Nothing on the way: TCP's keep-alive sees it, server.c.) TCP_USER_TIMEOUT
+ * nothing came back for 18 s. (Nothing on the way: TCP's keep-alive sees it, server.c.) TCP_USER_TIMEOUT
  * would do, but since Linux 5.11 it also ends readers that are alive and just do not read.
  */
 static bool lost(const struct connection *c)

@@ -555,6 +555,7 @@ void reader_piece(struct reader *r, size_t max_bytes, uint8_t **ret, size_t *ret
 
 void reader_took(struct reader *r, size_t bytes)
 {
+    r->moved = true;
     if (pending(r)) {
         r->out_at += bytes;
         assert(r->out_at <= r->out.bytes);
@@ -586,6 +587,12 @@ bool reader_tick(struct reader *r, int64_t now_ns)
         else if (!r->page[0])
             advance(r);
     }
+    /* Nobody reads: the pages are not held for that, they are asked for again. */
+    if (r->state == READER_READS && !r->moved && pending(r) >= r->fill_bytes && (r->page[0] || r->call)) {
+        reader_drop_pages(r);
+        r->caught_up = false;
+    }
+    r->moved = false;
     if (r->state == READER_READS && r->follower.feed && r->query->has_until &&
         feeds_broker_now_ns(r->server->feeds) > r->query->until_ns + READER_UNTIL_SLACK_NS)
         finish(r, RENDER_UNTIL);

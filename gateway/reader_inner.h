@@ -43,6 +43,7 @@ struct reader {
     bool mid_line;     /* text: the last line given was partial */
     bool caught_up;    /* the last page was the last one */
     bool begun;        /* reader_begin_at() was called: `at` counts */
+    bool moved;        /* something was taken since the last tick */
     bool retry;
     int64_t away_ns; /* since when the broker has not answered */
 

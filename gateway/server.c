@@ -232,7 +232,7 @@ static int open_lws(struct server *s, const struct listener *l)
         .timeout_secs = SLOW_REQUEST_S,
         .timeout_secs_ah_idle = SLOW_REQUEST_S,
         .keepalive_timeout = KEEP_ALIVE_IDLE_S,
-        .ka_time = 15, /* a reader that is gone without a word and that nothing is sent to */
+        .ka_time = 10, /* a reader that is gone without a word and that nothing is sent to */
         .ka_interval = 5,
         .ka_probes = 3,
         .alpn = "http/1.1",
