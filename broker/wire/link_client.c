@@ -27,6 +27,10 @@ enum {
     URLS_MAX = 16,
     ENVELOPE_BYTES = 4,       /* nng's request id counts into RECVMAXSZ */
     CONNECT_WITHIN_MS = 1000, /* then the next address has its turn */
+    /* Then the only address gets a new dialer: nng 1.5.2's gives up for good, without a word, when a
+     * connection is closed while it is being negotiated (dialer_connect_cb on NNG_ECLOSED), as a broker that
+     * is killed does. */
+    REDIAL_AFTER_MS = 2000,
     HELLO_WITHIN_MS = 5000,
     BACKOFF_MIN_MS = 50,
     BACKOFF_MAX_MS = 5000,
@@ -404,10 +408,13 @@ static void keep_dialling(struct sl_client *c, int64_t now_ns)
     if (c->state == STATE_DIALLING && now_ns - c->since_ns >= CONNECT_WITHIN_MS * SL_NS_PER_MS) {
         char why[200];
         snprintf(why, sizeof why, "no broker at %.120s", c->urls[c->url]);
-        if (c->url_count > 1)
+        if (c->url_count > 1) {
             next_address(c);
-        else
-            c->since_ns = now_ns;
+        } else if (now_ns - c->since_ns >= REDIAL_AFTER_MS * SL_NS_PER_MS) {
+            drop_dialer(c);
+            c->rest_until_ns = now_ns;
+            enter(c, STATE_RESTING);
+        }
         tell_lost(c, false, why);
     }
 }
