@@ -23,6 +23,14 @@ static void ask(struct redis *r, struct call *calls, size_t count)
         return;
     }
     link_round(r->link, calls, count);
+    /* A connection may have been dead for long, or a master gone: reading can be tried again at once. */
+    for (size_t i = 0; i < count; i++) {
+        if (calls[i].fault != -EIO && calls[i].fault != -ENOTCONN)
+            continue;
+        link_round(r->link, &calls[i], 1);
+        if (calls[i].fault)
+            break;
+    }
 }
 
 static int answered(const struct call *c, int type)
