@@ -248,6 +248,16 @@ static bool has_files(const struct sandbox *s)
     return false;
 }
 
+/* The sandbox was deleted, and no file has come since. */
+static bool all_buried(const struct sandbox *s)
+{
+    for (struct log *log = s->logs; log; log = log->sandbox_next)
+        for (struct file *f = log->files; f; f = f->next)
+            if (f->state != FILE_BURIED && f->state != FILE_COPY)
+                return false;
+    return true;
+}
+
 /* All files are gone, and what they held is stored. */
 static void forget(struct collector *c, struct sandbox *s)
 {
@@ -281,14 +291,15 @@ static int say_stopped(struct collector *c, struct sandbox *s)
 void ends_check(struct collector *c, struct sandbox *s)
 {
     bool files = has_files(s);
+    if (files)
+        s->end_quiet = all_buried(s);
     if (!files && s->end != END_SAYING && s->in_flight == 0) {
         bool known = s->told && !s->end_quiet;
-        if (s->end == END_SAID || !(known || s->has_exit)) {
+        if (s->end == END_SAID || !known) {
             forget(c, s);
             return;
         }
-        if (known || s->logs)
-            s->end = END_DRAIN;
+        s->end = END_DRAIN;
     }
     if (s->end != END_DRAIN || drained(c, s) != 0)
         return;

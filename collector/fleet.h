@@ -146,7 +146,7 @@ struct sandbox {
     bool in_sync_queue;
     bool in_timers;
     bool broken;     /* places have to be asked for again once nothing is in flight */
-    bool end_quiet;  /* the end is not to be said: the sandbox was deleted */
+    bool end_quiet;  /* its files are all of before it was deleted: its end is not to be said */
     bool resumed;    /* it runs again after an end that was said: the broker is to be told */
     bool chain_lost; /* none of the files that the broker knows is there: what was unread of them is a gap */
     bool synced_once;

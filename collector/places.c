@@ -315,12 +315,10 @@ void places_known(void *arg, struct sandbox *s, const struct sl_source_place *pl
         s->place_count = count;
         s->told = true;
     }
-    bool open = false, buried = count > 0;
+    bool open = false;
     for (uint32_t i = 0; i < count; i++) {
-        buried = buried && places[i].flags & SL_SOURCE_BURIED;
         open = open || (!(places[i].flags & (SL_SOURCE_BURIED | SL_SOURCE_CLOSED)) && places[i].offset > 0);
     }
-    s->end_quiet = buried;
     s->chain_lost = open && !s->synced_once;
     s->synced_once = true;
     s->sync = SYNC_DONE;

@@ -110,6 +110,37 @@ def a_stop_is_answered_when_everything_was_read():
         assert s.state("busy")["exit_code"] == 9
 
 
+def a_deleted_sandbox_does_not_come_again_but_its_id_may():
+    with Direct() as s:
+        s.start("gateway")
+        s.ready()
+        old = Source(s, "box")
+        old.write(100)
+        s.has("box", 100)
+        status, _, body = s.request("DELETE", "/v1/sandboxes/box")
+        assert status < 300, (status, body)
+        old.write(100)
+        other = Source(s, "other")
+        other.write(1)
+        s.has("other", 1)
+        s.restart("collector")
+        s.up()
+        old.write(1)
+        old.exit(1)
+        other.write(1)
+        s.has("other", 2)
+        time.sleep(0.3)
+        assert s.state("box") is None, s.state("box")
+        shutil.rmtree(s.logs + "/box")
+        new = Source(s, "box", seed=2)
+        new.write(10)
+        s.has("box", 10)
+        new.exit(2)
+        s.stopped("box")
+        compare(new, s.lines("box"), "the id used anew")
+        assert s.state("box")["exit_code"] == 2
+
+
 def short_lives_are_whole_or_a_gap():
     with Direct() as s:
         dice = random.Random(1)
@@ -271,6 +302,7 @@ def a_collector_without_broker_keeps_trying():
 if __name__ == "__main__":
     main([an_exit_code_ends_a_sandbox_after_its_last_line, an_unterminated_last_line_is_kept, removed_files_end_a_sandbox,
           a_sandbox_that_comes_again_runs_again, docker_says_itself_when_it_is_over,
-          a_stop_is_answered_when_everything_was_read, short_lives_are_whole_or_a_gap,
+          a_stop_is_answered_when_everything_was_read,
+          a_deleted_sandbox_does_not_come_again_but_its_id_may, short_lives_are_whole_or_a_gap,
           nothing_but_regular_files_below_the_root_is_opened, any_bytes_come_through_exactly,
           folders_come_and_go_at_every_level, a_collector_without_broker_keeps_trying])
