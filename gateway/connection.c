@@ -535,11 +535,12 @@ static int websocket_opened(struct server *s, struct lws *wsi, struct connection
 }
 
 /* Before the upgrade: > 0 when it was refused with an answer of ours, < 0 to hang up. */
-static int confirm_upgrade(struct server *s, struct lws *wsi, const char *upgrade)
+static int confirm_upgrade(struct server *s, struct lws *wsi)
 {
     struct problem problem;
     struct request *r = NULL;
-    if (!upgrade || strcasecmp(upgrade, "websocket") != 0 || request_read(wsi, true, &r) < 0)
+    /* Not the callback's `in`: after an odd Upgrade lws 4.1.6 passes what it has freed (CVE-2025-11677). */
+    if (lws_hdr_total_length(wsi, WSI_TOKEN_UPGRADE) <= 0 || request_read(wsi, true, &r) < 0)
         return -1;
     int refused = guard_upgrade(s, wsi, r, &problem);
     request_free(r);
@@ -572,7 +573,7 @@ int connection_callback(struct lws *wsi, enum lws_callback_reasons reason, void 
     struct server *s = lws_context_user(lws_get_context(wsi));
     switch (reason) {
     case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
-        return confirm_upgrade(s, wsi, in);
+        return confirm_upgrade(s, wsi);
     case LWS_CALLBACK_HTTP:
         return http_request(s, wsi, slot);
     case LWS_CALLBACK_HTTP_BODY:

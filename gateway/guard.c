@@ -109,11 +109,23 @@ int guard_upgrade(const struct server *s, struct lws *wsi, const struct request 
                   struct problem *ret_problem)
 {
     (void)s;
+    char word[128];
+    if (lws_hdr_copy(wsi, word, sizeof word, WSI_TOKEN_UPGRADE) <= 0 || strcasecmp(word, "websocket") != 0) {
+        problem_set(ret_problem, PROBLEM_BAD_REQUEST, "Upgrade",
+                    "HTTP/1.1 and WebSocket are spoken here (curl: --http1.1)");
+        return 1;
+    }
     /* lws copies this header into 128 bytes and hangs when it does not fit (4.1.6). */
     if (lws_hdr_total_length(wsi, WSI_TOKEN_PROTOCOL) > 120) {
         problem_set(
             ret_problem, PROBLEM_BAD_REQUEST, "Sec-WebSocket-Protocol",
             "offer sandlog.ndjson.v1 or sandlog.text.v1; tokens go into Authorization or access_token");
+        return 1;
+    }
+    if (lws_hdr_copy(wsi, word, sizeof word, WSI_TOKEN_PROTOCOL) > 0 && !strstr(word, "sandlog.ndjson.v1") &&
+        !strstr(word, "sandlog.text.v1")) {
+        problem_set(ret_problem, PROBLEM_BAD_REQUEST, "Sec-WebSocket-Protocol",
+                    "offer sandlog.ndjson.v1 or sandlog.text.v1, or none");
         return 1;
     }
     if (r->origin.bytes && !same_origin(r->origin, r->host) && !allowed(r->origin)) {

@@ -130,7 +130,7 @@ static int invalid(struct problem *p, const struct query_pair *pair, const char 
  * `since=2026-02-20T14:30:00+02:00`, typed without %2B, arrives with a space before the offset; nothing else
  * has a space six bytes before its end.
  */
-static int parse_time(struct sl_slice text, int64_t now_ns, int64_t *ret)
+int query_time(struct sl_slice text, int64_t now_ns, int64_t *ret)
 {
     /* two centuries from now, and as many before: farther than any line, and room to reckon with */
     static const int64_t far_ns = INT64_C(200) * 365 * 86400 * SL_NS_PER_S;
@@ -205,10 +205,10 @@ static int take(struct query *q, enum parameter parameter, const struct query_pa
         return 0;
     case P_SINCE:
         q->has_since = true;
-        return parse_time(value, now_ns, &q->since_ns) == 0 ? 0 : invalid(p, pair, time_rule);
+        return query_time(value, now_ns, &q->since_ns) == 0 ? 0 : invalid(p, pair, time_rule);
     case P_UNTIL:
         q->has_until = true;
-        return parse_time(value, now_ns, &q->until_ns) == 0 ? 0 : invalid(p, pair, time_rule);
+        return query_time(value, now_ns, &q->until_ns) == 0 ? 0 : invalid(p, pair, time_rule);
     case P_AFTER:
         q->after = value;
         return 0;

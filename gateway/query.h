@@ -89,5 +89,7 @@ uint8_t query_accept(struct sl_slice accept, bool follow, bool *ret_accepts_sse)
 /* For other routes' parameters, the same rules. > 0: not one. */
 int query_bool(const struct query_pair *pair, bool *ret);
 int query_u64(struct sl_slice text, uint64_t *ret);
+/* sl_time_parse_user(), and dates that 64 bits don't hold: before or after everything. */
+int query_time(struct sl_slice text, int64_t now_ns, int64_t *ret);
 /* The last pair of this name, NULL when there is none. */
 const struct query_pair *query_find(const struct query_pair *pairs, size_t count, const char *name);

@@ -29,7 +29,7 @@ static int take_time(const struct query_pair *pair, const char *name, int64_t no
 {
     if (!pair || pair->value.bytes == 0 || word(pair, "0"))
         return 0;
-    if (sl_time_parse_user(pair->value, now_ns, ret_ns) != 0) {
+    if (query_time(pair->value, now_ns, ret_ns) != 0) {
         problem_set(p, PROBLEM_INVALID_PARAMETER, name,
                     "invalid value for \"%s\": it must be Unix seconds, RFC 3339, or an age such as 10m",
                     name);

@@ -45,7 +45,6 @@ static int take_since(const struct query_pair *pairs, size_t count, int64_t now_
     const struct query_pair *time = query_find(pairs, count, "sinceTime");
     uint64_t seconds;
     bool has_seconds = false;
-    size_t used;
     int answer = take_number(pairs, count, "sinceSeconds", 1, &has_seconds, &seconds, p);
     if (answer)
         return answer;
@@ -60,7 +59,8 @@ static int take_since(const struct query_pair *pairs, size_t count, int64_t now_
         return 0;
     if (has_seconds)
         return invalid(p, "sinceTime", "at most one of `sinceTime` or `sinceSeconds` may be specified");
-    if (sl_time_parse_rfc3339(time->value, &q->since_ns, &used) != 0 || used != time->value.bytes)
+    if (time->value.bytes < 20 || time->value.data[10] != 'T' ||
+        query_time(time->value, now_ns, &q->since_ns) != 0)
         return invalid(p, "sinceTime", "must be a time such as 2026-02-20T14:30:00Z");
     q->has_since = true;
     return 0;
