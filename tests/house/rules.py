@@ -34,7 +34,7 @@ LIBRARIES = [
     ("nng", r"nng/", r"broker/wire/(link_[a-z_]+|ops)\.[ch]$|broker/[a-z_]+\.[ch]$|collector/|gateway/(?!cli/|page/)"
                      r"|tests/unit/(link|broker|collector|gateway)_|tests/fault/|bench/"),
     ("libwebsockets", r"libwebsockets", r"gateway/(?!cli/|page/)|tests/unit/gateway_"),
-    ("hiredis", r"(hiredis/|hiredis\.h)", r"broker/store/redis/|tests/[a-z]+/store_redis"),
+    ("hiredis", r"(hiredis/|hiredis\.h)", r"broker/store/redis/|tests/[a-z]+/store_redis|bench/redis_"),
     ("libcurl", r"curl/", r"gateway/cli/|broker/export|tests/unit/cli_"),
 ]
 
@@ -61,6 +61,8 @@ PARSERS = [
     ("gateway/render.c", ["gateway_render"]),
     ("gateway/filter.c", ["gateway_filter"]),
     ("gateway/pattern.c", ["gateway_pattern", "gateway_filter"]),
+    ("gateway/dialects/docker_query.c", ["dialects_query"]),
+    ("gateway/dialects/kube_query.c", ["dialects_query"]),
 ]
 
 NOT_OURS = re.compile(r"^tests/samples/|^tests/fuzz/corpus/|(^|/)vendor/|^tests/[a-z]+/golden/")
