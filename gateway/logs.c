@@ -27,7 +27,6 @@ struct logs {
     struct buffer tail; /* what comes around the reader's bytes: retry, comments, the end */
     size_t tail_at;
     bool head_done;
-    bool stopping;
 };
 
 /* ---- what went wrong ---- */
@@ -256,9 +255,14 @@ static void tick(void *user, int64_t now_ns)
 static void stop(void *user)
 {
     struct logs *l = user;
-    l->stopping = true;
-    if (!l->c->answered || !l->query.follow)
+    if (!l->query.follow)
         return;
+    if (!l->c->answered) { /* it waits for its sandbox, or for the broker's first answer */
+        struct problem p;
+        problem_set(&p, PROBLEM_BROKER_UNAVAILABLE, NULL, "the gateway is shutting down");
+        refuse(l, &p);
+        return;
+    }
     reader_stop(l->reader, RENDER_SHUTDOWN);
     connection_more(l->c);
 }

@@ -496,8 +496,14 @@ static void tick(void *user, int64_t now_ns)
 static void stop(void *user)
 {
     struct many *l = user;
-    if (!l->c->answered || !l->query.follow)
+    if (!l->query.follow)
         return;
+    if (!l->c->answered) {
+        struct problem p;
+        problem_set(&p, PROBLEM_BROKER_UNAVAILABLE, NULL, "the gateway is shutting down");
+        access_refuse(l->c, &p, 1);
+        return;
+    }
     l->label_count = 0;
     for (size_t i = 0; i < l->count; i++)
         reader_stop(l->members[i]->reader, RENDER_SHUTDOWN);

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A gateway that is asked to stop says so to each follower: also to one whose stream has not begun yet. One that waited for
+its sandbox, or had connected a moment ago, kept the gateway from ending for its whole grace and was cut without a word."""
+import http.client
+import json
+import signal
+import threading
+import time
+
+from harness import PATIENCE, Source, System, WebSocket, main
+
+
+def who_waits_for_a_sandbox_is_sent_away_at_once():
+    with System() as s:
+        answers = {}
+
+        def ask(name, path, accept):
+            c = http.client.HTTPConnection("127.0.0.1", s.port, timeout=20 * PATIENCE)
+            c.request("GET", path, headers={"Accept": accept})
+            r = c.getresponse()
+            answers[name] = (r.status, r.headers.get("Retry-After"), r.read())
+
+        threads = [threading.Thread(target=ask, args=a) for a in (
+            ("text", s.url("later", follow=1, wait="60s"), "text/plain"),
+            ("sse", s.url("later", follow=1, wait="60s"), "text/event-stream"),
+            ("many", "/v1/logs?sandbox=later&follow=1&wait=60s", "application/x-ndjson"))]
+        for t in threads:
+            t.start()
+        ws = WebSocket(s.port, s.url("later", wait="60s"))
+        # an answer to a later request shows that the earlier ones were taken
+        assert s.get("/healthz")[0] == 200
+        start = time.monotonic()
+        assert s.stop("gateway") == 0
+        took = time.monotonic() - start
+        for t in threads:
+            t.join()
+        assert took < 4, f"it waited {took:.1f} s for readers that had nothing to take"
+        for name in ("text", "many"):
+            status, retry, body = answers[name]
+            assert status == 503 and retry and json.loads(body)["status"] == 503, (name, answers[name])
+        status, _, body = answers["sse"]
+        assert status == 200 and b"retry:" in body and b"event: error" in body, answers["sse"]
+        assert ws.message() is None and ws.code == 1013, ws.code
+
+
+def a_follower_that_came_a_moment_before_is_told():
+    with System() as s:
+        Source(s, "box").write(5)
+        s.has("box", 5)
+        for _ in range(10):
+            ws = WebSocket(s.port, s.url("box", tail=0))
+            s.process["gateway"].send_signal(signal.SIGTERM)
+            while ws.message() is not None:
+                pass
+            assert ws.code in (1012, 1013), ws.code
+            assert s.stop("gateway") == 0
+            s.start("gateway")
+            s.ready()
+
+
+if __name__ == "__main__":
+    main([who_waits_for_a_sandbox_is_sent_away_at_once, a_follower_that_came_a_moment_before_is_told])
