@@ -54,8 +54,9 @@ def kill_under(s, soak):
 def what_was_acknowledged_survives_twenty_kills():
     with System(start=False) as s:
         broker_alone(s)
+        # No look for leaks in the probe: nng may still hold a message of a connection that was cut off when it ends.
         soak = subprocess.Popen([PROBE, f"ipc://{s.dir}/ingest.sock", f"ipc://{s.dir}/query.sock", "soak"],
-                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                                env=dict(os.environ, ASAN_OPTIONS="detect_leaks=0"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
             kill_under(s, soak)
         finally:
