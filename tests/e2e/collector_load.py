@@ -5,7 +5,7 @@ import signal
 import time
 
 from collector_direct import Direct, compare, in_background
-from harness import Source, main, rfc3339, until
+from harness import PATIENCE, Source, main, rfc3339, until
 
 
 def peak_kib(process):
@@ -38,6 +38,7 @@ def a_noisy_sandbox_delays_nobody():
                 for source in quiet:
                     s.has(source.sandbox, len(source.written), 5)
                 worst = max(worst, time.monotonic() - start)
+            assert worst < 2 * PATIENCE, worst
             print(f"   20 quiet sandboxes visible within {worst * 1000:.0f} ms beside {s.count('noisy')} noisy lines")
         finally:
             stop.append(True)
