@@ -214,7 +214,9 @@ static void new_file(struct collector *c, struct log *log, const char *name, enu
     }
     if (r < 0)
         say(SL_WARNING, "file.unreadable", log->folder, name, strerror(-r));
-    if (news == NEWS_RENAMED || strcmp(name, log->base) == 0)
+    /* it once had the base name, unless it was made under this one: then it is a copy. Which event it is met
+       by says nothing, since a name may have passed on to another file before its event is looked at. */
+    if (strcmp(name, log->base) == 0 || (news != NEWS_CREATED && !f->gz))
         reckon(c, log, -1);
     struct sandbox *s = log->sandbox;
     if (s->end == END_SAID)
