@@ -17,9 +17,9 @@ static bool is(struct sl_slice s, const char *text)
 static size_t split(struct sl_slice path, struct sl_slice parts[PARTS_MAX])
 {
     size_t count = 0;
-    const uint8_t *at = path.data, *end = path.data + path.bytes;
-    if (path.bytes == 0 || *at != '/')
+    if (path.bytes == 0 || *path.data != '/')
         return 0;
+    const uint8_t *at = path.data, *end = path.data + path.bytes;
     while (at < end && count < PARTS_MAX) {
         const uint8_t *from = ++at;
         while (at < end && *at != '/')

@@ -171,8 +171,12 @@ static bool take_requirement(struct scan *s, kube_value *value, const void *obje
 
 int kube_select(struct sl_slice selector, kube_value *value, const void *object, bool *ret)
 {
-    struct scan s = {selector.data, selector.data + selector.bytes};
     bool all = true, one;
+    if (selector.bytes == 0) {
+        *ret = true;
+        return 0;
+    }
+    struct scan s = {selector.data, selector.data + selector.bytes};
     skip(&s);
     while (s.at < s.end) {
         if (!take_requirement(&s, value, object, &one))
