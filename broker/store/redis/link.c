@@ -12,7 +12,7 @@
 #define PAUSE_MOST_NS  (2 * SL_NS_PER_S)
 #define MAP_PAUSE_NS   (200 * SL_NS_PER_MS)
 
-enum { CONNECT_MS = 1000, TRIES = 6, NOWHERE = 0xffff };
+enum { CONNECT_MS = 1000, TRIES = 6, NOWHERE = 0xffff, SEND_BYTES = 64 << 10 };
 
 struct node {
     char host[LINK_HOST_BYTES];
@@ -355,6 +355,11 @@ static void send_call(struct link *l, struct call *c)
     }
     c->fault = redisAppendCommandArgv(n->c, c->argc, c->argv, c->bytes) == REDIS_OK ? 0 : -ENOMEM;
     n->waits = n->waits || (c->fault == 0 && c->waits);
+    /* The server works on the first while the next ones are written. A failure is met when the answer is
+     * read. */
+    int all;
+    if (c->fault == 0 && sdslen(n->c->obuf) >= SEND_BYTES)
+        redisBufferWrite(n->c, &all);
 }
 
 /* An answer that says to ask again: true, and the call is due once more. */
