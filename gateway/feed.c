@@ -208,8 +208,8 @@ static void tell(struct feed *feed)
         feed_free(feed);
 }
 
-/* Records that came; false: they can't be read, or there is no memory: ask again later. */
-static bool take_records(struct feed *feed, struct sl_slice records, bool *ret_news)
+/* Records that came. Faults: -ENOMEM (ask again later), -EBADMSG (they can't be read). */
+static int take_records(struct feed *feed, struct sl_slice records, bool *ret_news)
 {
     struct counts *counts = &feed->feeds->server->counts;
     int64_t now_ns = sl_now_ns();
@@ -219,13 +219,14 @@ static bool take_records(struct feed *feed, struct sl_slice records, bool *ret_n
         struct sl_slice block;
         struct lines *l;
         if (sl_record_check(records, &record, &block, &header) != SL_RECORD_OK)
-            return false;
+            return -EBADMSG;
         if (position_wants(feed->head, &record, &header)) {
-            if (lines_new(&record, block, &l) < 0)
-                return false;
-            if (ring_push(feed, l) < 0) {
+            int fault = lines_new(&record, block, &l);
+            if (fault < 0)
+                return fault;
+            if ((fault = ring_push(feed, l)) < 0) {
                 lines_unref(l);
-                return false;
+                return fault;
             }
             struct feed_class *class;
             TAILQ_FOREACH(class, &feed->classes, link)
@@ -238,12 +239,12 @@ static bool take_records(struct feed *feed, struct sl_slice records, bool *ret_n
         size_t took = SL_RECORD_PREFIX_BYTES + block.bytes;
         records = sl_slice(records.data + took, records.bytes - took);
     }
-    return true;
+    return 0;
 }
 
 void feed_take(struct feed *feed, uint64_t epoch, const struct sl_read_part *part)
 {
-    bool news = false, sound = true;
+    bool news = false;
     if (feed->place.birth == 0) { /* it was waited for, and is there: its readers find out for themselves */
         if (part->found)
             tell(feed);
@@ -255,13 +256,15 @@ void feed_take(struct feed *feed, uint64_t epoch, const struct sl_read_part *par
         feed->end = FEED_DELETED;
     if (!feed->end) {
         feed->place = part->place;
-        sound = take_records(feed, part->records, &news);
+        int fault = take_records(feed, part->records, &news);
         if (news)
             feed->hot_until_ns = sl_monotonic_ns() + FEED_HOT_NS;
-        if (sound && !part->more && part->place.state == SL_STOPPED && feed->head.seq > part->place.last_seq)
-            feed->end = FEED_STOPPED;
-        if (!sound)
+        if (fault == -EBADMSG)
+            feed->end = FEED_BROKEN;
+        else if (fault)
             feed->feeds->retry_ns = sl_monotonic_ns() + 100 * SL_NS_PER_MS;
+        else if (!part->more && part->place.state == SL_STOPPED && feed->head.seq > part->place.last_seq)
+            feed->end = FEED_STOPPED;
     }
     if (news || feed->end)
         tell(feed); /* may free it */

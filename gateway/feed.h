@@ -30,6 +30,7 @@ enum feed_end {
     FEED_LIVES = 0,
     FEED_STOPPED, /* and its last line was handed out */
     FEED_DELETED,
+    FEED_BROKEN,  /* what the broker sends can't be read */
     FEED_FOREIGN, /* the broker has another store now: cursors are void */
 };
 

@@ -353,6 +353,8 @@ static void feed_over(struct reader *r)
     r->place = *feed_place(r->follower.feed);
     if (end == FEED_FOREIGN)
         fail(r, -ESTALE);
+    else if (end == FEED_BROKEN)
+        fail(r, -EBADMSG);
     else
         finish(r, end == FEED_DELETED ? RENDER_DELETED : RENDER_STOPPED);
 }
@@ -596,7 +598,7 @@ bool reader_tick(struct reader *r, int64_t now_ns)
     if (r->state == READER_READS && r->follower.feed && r->query->has_until &&
         feeds_broker_now_ns(r->server->feeds) > r->query->until_ns + READER_UNTIL_SLACK_NS)
         finish(r, RENDER_UNTIL);
-    return r->state != before;
+    return r->state != before || pending(r) > 0;
 }
 
 void reader_stop(struct reader *r, enum render_end_reason reason)
