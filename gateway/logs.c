@@ -104,8 +104,11 @@ static void begin_stream(struct logs *l)
         at = (size_t)snprintf(headers, sizeof headers, "Sandlog-Oldest: %s\r\nSandlog-Newest: %s\r\n", oldest,
                               newest);
     }
-    snprintf(headers + at, sizeof headers - at, "Sandlog-State: %s\r\nX-Accel-Buffering: no\r\n",
-             place->state == SL_STOPPED ? "stopped" : "running");
+    at +=
+        (size_t)snprintf(headers + at, sizeof headers - at, "Sandlog-State: %s\r\nX-Accel-Buffering: no\r\n",
+                         place->state == SL_STOPPED ? "stopped" : "running");
+    if (l->c->dialect)
+        dialect_warning(l->c->dialect, place->oldest_seq, headers + at, sizeof headers - at);
     struct problem p;
     unsigned retry_s;
     if (l->query.follow && access_follow(l->c, &p, &retry_s) != 0) {

@@ -4,6 +4,8 @@
 #include "docker.h"
 #include "kube.h"
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { PARTS_MAX = 8 };
@@ -136,6 +138,16 @@ void dialect_problem(struct connection *c, const struct problem *p, const char *
         docker_problem(c, p, headers);
     else
         kube_problem(c, p, headers);
+}
+
+void dialect_warning(const struct dialect *d, uint64_t oldest_seq, char *out, size_t capacity)
+{
+    bool whole = !d->query.has_tail && !d->query.has_since;
+    *out = 0;
+    if (d->tongue == DIALECT_KUBE && whole && oldest_seq > 1)
+        snprintf(out, capacity,
+                 "Warning: 299 - \"this log has lost its first %" PRIu64 " lines to retention\"\r\n",
+                 oldest_seq - 1);
 }
 
 const char *dialect_content_type(const struct dialect *d)

@@ -53,5 +53,7 @@ void dialect_free(struct dialect *d); /* NULL is fine */
 
 /* Answers with the problem as the client's own server would say it; `headers` as in connection_answer(). */
 void dialect_problem(struct connection *c, const struct problem *p, const char *headers);
+/* A further header of a stream of lines, when its client shows such to people; else "". */
+void dialect_warning(const struct dialect *d, uint64_t oldest_seq, char *out, size_t capacity);
 /* Of a stream of lines. */
 const char *dialect_content_type(const struct dialect *d);

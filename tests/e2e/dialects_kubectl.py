@@ -122,6 +122,23 @@ def what_is_not_there_is_said_as_kubernetes_says_it(world, kubectl):
     kubectl.refuses(b"field label not supported", "get", "pods", "--field-selector", "spec.x=y")
 
 
+def what_retention_took_is_warned_of():
+    with World(broker=["--sandbox-bytes", "64KiB"]) as world:
+        source = world.source("old")
+        while world.info("old") is None or world.json("/v1/sandboxes/old")["first_cursor"].endswith("-1"):
+            source.write(2000)
+            world.has("old", len(source.written))
+            assert world.request("POST", "/compact", b"", port=world.broker_port)[0] == 200
+            assert len(source.written) < 100000
+        for client in CLIENTS:
+            kubectl = Kubectl(world, client)
+            gone = int(world.info("old")["first_cursor"].split("-")[-1]) - 1
+            status, out, err = kubectl("logs", "old")
+            assert status == 0 and out == text(source.written[gone:]), (status, err)
+            assert err == f"Warning: this log has lost its first {gone} lines to retention\n".encode(), err
+            assert kubectl("logs", "old", "--tail=2") == (0, text(source.written[-2:]), b"")
+
+
 def all_of_them():
     with World() as world:
         for client in CLIENTS:
@@ -136,4 +153,4 @@ def all_of_them():
 
 
 if __name__ == "__main__":
-    main([all_of_them])
+    main([all_of_them, what_retention_took_is_warned_of])

@@ -16,8 +16,8 @@ class World(System):
     """Sandboxes: cri (conmon, namespace default), pair (containerd, containers main and tick), spaced (conmon, namespace ns1, label
     app=gen), DOCKER_ID (dockerd); live ones with self.source()."""
 
-    def __init__(self):
-        super().__init__(start=False)
+    def __init__(self, **extra):
+        super().__init__(start=False, **extra)
         self.watch = [f"cri:{self.dir}/pods/{{namespace}}_{{sandbox}}_{{app}}/{{container}}/*.log",
                       f"cri:{self.dir}/cri/{{sandbox}}/{{container}}/*.log",
                       f"docker:{self.dir}/docker/{{sandbox}}/*-json.log",
