@@ -42,6 +42,8 @@ struct many {
     struct connection *c;
     struct query query;   /* what was asked */
     struct query of_each; /* without limits, which count over all */
+    struct query of_new;  /* likewise; of a sandbox that came while others were followed: no tail cuts it */
+    int64_t began_ns;
     struct render_style style;
     struct filter *filter;
     struct member **members;
@@ -83,7 +85,7 @@ static struct member *find(struct many *l, struct sl_slice id)
 }
 
 /* > 0: there is no room for more members. */
-static int add(struct many *l, struct sl_slice id, bool named)
+static int add(struct many *l, struct sl_slice id, bool named, bool is_new)
 {
     if (find(l, id))
         return 0;
@@ -107,7 +109,7 @@ static int add(struct many *l, struct sl_slice id, bool named)
     const struct cursor *after = cursor_set_find(l->resume, l->resume_count, id);
     struct reader_options of = {.server = l->c->server,
                                 .sandbox = id_of(m),
-                                .query = &l->of_each,
+                                .query = is_new ? &l->of_new : &l->of_each,
                                 .filter = l->filter,
                                 .has_after = after != NULL,
                                 .after_seq = after ? after->seq : 0,
@@ -176,6 +178,9 @@ static bool get_ready(struct many *l, struct member *m)
         return false;
     const struct sl_place *place = reader_place(m->reader);
     uint64_t seq = l->cursor[m->at].seq;
+    /* a tail skips lines: who resumes before a line of it came goes on behind what was skipped */
+    if (seq == 0)
+        seq = reader_last_given(m->reader);
     render_begin(&m->render, &l->style, id_of(m), reader_epoch(m->reader), place->birth);
     l->cursor[m->at] = cursor_of(id_of(m), reader_epoch(m->reader), place->birth, seq);
     m->ready = true;
@@ -200,7 +205,10 @@ static void listed(void *arg, int fault, uint8_t status, struct sl_reader *body)
         bool known = !l->listed && cursor_set_find(l->resume, l->resume_count, info.sandbox) != NULL;
         if (!grant_covers(&l->c->grant, info.sandbox) || (l->query.follow && !live && !known))
             continue;
-        if (add(l, info.sandbox, false) != 0)
+        /* `tail` was about what there was when the stream began; what began, or went on, after that is new */
+        bool is_new = l->listed && (info.created_ns >= l->began_ns ||
+                                    cursor_set_find(l->resume, l->resume_count, info.sandbox) != NULL);
+        if (add(l, info.sandbox, false, is_new) != 0)
             break; /* full: those that are there go on */
     }
     if (fault && !l->listed) {
@@ -580,6 +588,9 @@ static int check_query(struct many *l, struct problem *p)
     l->style = render_style_of(&l->query, true);
     l->of_each = l->query;
     l->of_each.has_limit = l->of_each.has_limit_bytes = false;
+    l->of_new = l->of_each;
+    l->of_new.has_tail = false;
+    l->began_ns = sl_now_ns();
     return label_parse(r->pairs, r->pair_count, &l->labels, &l->label_count, p);
 }
 
@@ -601,7 +612,7 @@ static int add_named(struct many *l, struct problem *p)
                         (const char *)id.data);
             return 1;
         }
-        if (add(l, id, true) != 0) {
+        if (add(l, id, true, false) != 0) {
             problem_set(p, PROBLEM_INVALID_PARAMETER, "sandbox", "at most %d sandboxes at once",
                         CURSOR_SET_MAX);
             return 1;
