@@ -65,6 +65,7 @@ def followers_that_join_while_lines_come_see_each_once():
         for i in range(60):
             followers.append(Sse(s.port, s.url("busy", follow=1, data="json", **({"tail": 50} if i % 2 else {})), reconnect=False))
             time.sleep(pause.random() * 0.03)
+        until(lambda: all(f.status == 200 for f in followers), 20, "all follow")
         stop.set()
         w.join()
         source.exit(0)
