@@ -151,7 +151,7 @@ static int exercise(struct canary *canary, struct streams *streams, const char *
     int64_t end_ns = begun_ns + options.seconds * SL_NS_PER_S;
     int r = write_due(canary, begun_ns, begun_ns); /* a sandbox appears with its first line */
     if (r == 0)
-        r = streams_add(streams, id);
+        r = streams_add(streams, id, false);
     while (r == 0 && !canary->over && !interrupted && (now_ns = sl_monotonic_ns()) < end_ns) {
         r = write_due(canary, begun_ns, now_ns);
         int64_t next_ns = begun_ns + (int64_t)((double)canary->count.written / (double)options.rate * 1e9);

@@ -176,29 +176,34 @@ static const struct sl_program program = {
 };
 
 /* The sandboxes that were named, or found by their label, in the order in which they came. */
+struct member {
+    char *id;
+    bool whole; /* it began while others were followed: what -n was about was before that */
+};
+
 struct members {
-    char **ids;
+    struct member *all;
     size_t count, started;
 };
 
 static bool members_have(const struct members *members, const char *id)
 {
     for (size_t i = 0; i < members->count; i++)
-        if (strcmp(members->ids[i], id) == 0)
+        if (strcmp(members->all[i].id, id) == 0)
             return true;
     return false;
 }
 
-static int members_add(struct members *members, const char *id)
+static int members_add(struct members *members, const char *id, bool whole)
 {
     if (members_have(members, id))
         return 0;
-    char **grown = realloc(members->ids, (members->count + 1) * sizeof *grown);
+    struct member *grown = realloc(members->all, (members->count + 1) * sizeof *grown);
     if (!grown)
         return -ENOMEM;
-    members->ids = grown;
-    grown[members->count] = strdup(id);
-    if (!grown[members->count])
+    members->all = grown;
+    grown[members->count] = (struct member){.id = strdup(id), .whole = whole};
+    if (!grown[members->count].id)
         return -ENOMEM;
     members->count++;
     return 0;
@@ -207,8 +212,8 @@ static int members_add(struct members *members, const char *id)
 static void members_fini(struct members *members)
 {
     for (size_t i = 0; i < members->count; i++)
-        free(members->ids[i]);
-    free(members->ids);
+        free(members->all[i].id);
+    free(members->all);
 }
 
 struct reading {
@@ -219,6 +224,7 @@ struct reading {
     int status;
     bool progress;
     int64_t begun_ns, looked_ns, shown_ns;
+    int64_t begun_at_ns; /* on the clock that dates sandboxes, or near it */
 };
 
 /* Not 0: exit status. */
@@ -231,8 +237,13 @@ static int look_for_label(struct reading *r, bool quiet)
         return status;
     /* the oldest first, as they would have joined */
     for (size_t i = json_array_size(boxes); status == 0 && i-- > 0;) {
-        const char *id = json_string_value(json_object_get(json_array_get(boxes, i), "id"));
-        if (id && sl_sandbox_id_valid(sl_slice_of(id)) && members_add(&r->members, id) < 0)
+        const json_t *box = json_array_get(boxes, i);
+        const char *id = json_string_value(json_object_get(box, "id"));
+        const char *created = json_string_value(json_object_get(box, "created_time"));
+        int64_t created_ns;
+        bool whole = created && sl_time_parse_user(sl_slice_of(created), 0, &created_ns) == 0 &&
+                     created_ns >= r->begun_at_ns;
+        if (id && sl_sandbox_id_valid(sl_slice_of(id)) && members_add(&r->members, id, whole) < 0)
             status = 1;
     }
     json_decref(boxes);
@@ -293,7 +304,8 @@ static int start_members(struct reading *r)
 {
     while (r->members.started < r->members.count &&
            (options.query.follow || streams_count(r->streams) == 0)) {
-        int e = streams_add(r->streams, r->members.ids[r->members.started++]);
+        const struct member *m = &r->members.all[r->members.started++];
+        int e = streams_add(r->streams, m->id, m->whole);
         if (e < 0)
             return e;
     }
@@ -339,12 +351,12 @@ int command_logs(int argc, char **argv)
 {
     int first;
     sl_options_read(&program, argc, argv, false, &first);
-    struct reading r = {.begun_ns = sl_monotonic_ns()};
+    struct reading r = {.begun_ns = sl_monotonic_ns(), .begun_at_ns = sl_now_ns()};
     bool terminal = isatty(STDOUT_FILENO);
     for (int i = first; i < argc; i++) {
         if (!sl_sandbox_id_valid(sl_slice_of(argv[i])))
             sl_usage_error(&program, "\"%s\" is not a sandbox id (letters, digits and . _ : -)", argv[i]);
-        if (members_add(&r.members, argv[i]) < 0)
+        if (members_add(&r.members, argv[i], false) < 0)
             abort(); /* at start-up, with nothing to lose */
     }
     if (r.members.count == 0 && !options.label)

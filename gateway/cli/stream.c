@@ -186,7 +186,7 @@ static size_t on_body(char *data, size_t size, size_t count, void *arg)
     return bytes;
 }
 
-int streams_add(struct streams *all, const char *id)
+int streams_add(struct streams *all, const char *id, bool whole)
 {
     struct stream *s = calloc(1, sizeof *s);
     if (!s)
@@ -197,6 +197,7 @@ int streams_add(struct streams *all, const char *id)
     s->body = malloc(STREAM_BODY_MAX_BYTES);
     s->curl = server_request(all->server);
     s->follow = all->query->follow;
+    s->whole = whole;
     s->began_ns = sl_monotonic_ns();
     if (!s->id || !s->body || !s->curl) {
         stream_free(s);

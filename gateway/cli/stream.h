@@ -38,8 +38,8 @@ struct streams;
 struct streams *streams_new(const struct server *server, const struct stream_query *query,
                             const struct stream_events *events, void *arg, bool reconnect);
 void streams_free(struct streams *streams);
-/* -ENOMEM. The id must be valid. Not from an event. */
-int streams_add(struct streams *streams, const char *id);
+/* -ENOMEM. The id must be valid. `whole`: from its first line, whatever `tail` says. Not from an event. */
+int streams_add(struct streams *streams, const char *id, bool whole);
 size_t streams_count(const struct streams *streams);
 /* Waits for something to happen, at most timeout_ms, and handles it. 0 or -EIO (libcurl failed). */
 int streams_run(struct streams *streams, int timeout_ms);

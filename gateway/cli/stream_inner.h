@@ -27,7 +27,7 @@ struct stream {
     char *cursor;   /* of the last line handed out */
     char *last_gap; /* told last: after a reconnect it may come again */
     char *newest;   /* the newest line when the first answer came, NULL: none */
-    bool follow, active, accepted, connected, over, has_end, gap_may_repeat;
+    bool follow, whole, active, accepted, connected, over, has_end, gap_may_repeat;
     bool refused; /* this connection brought `event: error` */
     struct end end;
     uint8_t *body;

@@ -45,9 +45,10 @@ static bool build_url(const struct stream *s, char **ret)
     if (!ok)
         return false;
     /* `-n 0` was answered before with nothing: what has come since then is new. */
-    bool resumed = s->cursor || (s->accepted && q->tail && strcmp(q->tail, "0") == 0);
+    const char *tail = s->whole ? NULL : q->tail;
+    bool resumed = s->cursor || (s->accepted && tail && strcmp(tail, "0") == 0);
     if (!resumed) {
-        ok = add_parameter(&url, s->curl, "tail", q->tail);
+        ok = add_parameter(&url, s->curl, "tail", tail);
         if (ok && q->since)
             ok = add_parameter(&url, s->curl, "since", grown_age(q->since, elapsed_ns, since, sizeof since));
     } else if (!s->cursor && s->newest) {

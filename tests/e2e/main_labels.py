@@ -2,8 +2,10 @@
 """A stream over many sandboxes: who comes to match its label is read from its first line, whatever `tail` was; and a cursor
 taken before a quiet member had a line goes on where that member stood, not at its beginning."""
 import json
+import os
+import subprocess
 
-from harness import Source, Sse, System, main, until
+from harness import BIN, Source, Sse, System, main, until
 
 
 def seen(sse, sandbox):
@@ -56,5 +58,28 @@ def a_quiet_member_is_not_sent_again_from_its_beginning():
         again.close()
 
 
+def the_command_reads_who_comes_later_from_its_first_line():
+    with System() as s:
+        old = Source(s, "old")
+        old.write(10)
+        s.has("old", 10)
+        s.put("old", labels={"app": "web"})
+        p = subprocess.Popen([os.path.join(BIN, "sandlog"), "logs", "-f", "-n", "1", "-l", "app=web"], stdout=subprocess.PIPE,
+                             env=dict(os.environ, SANDLOG_SERVER=f"http://127.0.0.1:{s.port}"))
+        try:
+            first = p.stdout.readline()
+            assert first == b"[old] " + old.written[-1][2] + b"\n", first
+            s.put("new", labels={"app": "web"})
+            new = Source(s, "new")
+            new.write(7)
+            new.exit(0)
+            got = [p.stdout.readline() for _ in range(7)]
+            assert got == [b"[new] " + t + b"\n" for _, _, t in new.written], got
+        finally:
+            p.kill()
+            p.wait()
+
+
 if __name__ == "__main__":
-    main([a_quiet_member_is_not_sent_again_from_its_beginning, a_sandbox_that_comes_to_match_is_read_from_its_first_line])
+    main([the_command_reads_who_comes_later_from_its_first_line,
+          a_quiet_member_is_not_sent_again_from_its_beginning, a_sandbox_that_comes_to_match_is_read_from_its_first_line])
