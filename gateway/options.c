@@ -6,11 +6,11 @@ struct options options;
 
 static const char *check_level(const char *text)
 {
-    static const char *const levels[] = {"error", "warning", "inform", "debug"};
+    static const char *const levels[] = {"error", "warning", "info", "debug"};
     for (size_t i = 0; i < sizeof levels / sizeof *levels; i++)
         if (strcmp(text, levels[i]) == 0)
             return NULL;
-    return "must be error, warning, inform or debug";
+    return "must be error, warning, info or debug";
 }
 
 static const struct sl_option table[] = {
@@ -103,8 +103,8 @@ static const struct sl_option table[] = {
      .type = SL_OPTION_TEXT,
      .value = &options.log_level,
      .unit = "LEVEL",
-     .fallback = "inform",
-     .sentence = "error, warning, inform or debug.",
+     .fallback = "info",
+     .sentence = "error, warning, info or debug.",
      .check = check_level},
 };
 
