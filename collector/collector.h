@@ -37,6 +37,8 @@ void finder_look(void *arg, struct folder *folder, bool listed);
 void finder_missed(void *arg, struct folder *folder);
 /* The log's names that were seen and never opened, once it is sure that they were not renamed: a gap each. */
 void finder_settle_missed(struct collector *c, struct log *log, int64_t now_ns);
+/* A file was met under a rotated name that had the base name before. */
+void finder_met(struct collector *c, struct log *log);
 /* Looks at one name again. */
 void finder_reconcile(struct collector *c, struct log *log, const char *name, enum news news);
 

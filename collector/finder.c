@@ -164,7 +164,10 @@ void finder_settle_missed(struct collector *c, struct log *log, int64_t now_ns)
 {
     if (log->missed == 0)
         return;
-    if (now_ns - log->missed_ns < MISSED_GRACE_NS) {
+    bool quiet = now_ns - log->missed_ns >= MISSED_GRACE_NS;
+    for (const struct file *f = log->files; f; f = f->next)
+        quiet = quiet && f->state != FILE_UNPLACED;
+    if (!quiet) {
         turns_later(c, log->sandbox, MISSED_GRACE_NS);
         return;
     }
@@ -186,6 +189,11 @@ static void reckon(struct collector *c, struct log *log, int by)
     turns_later(c, log->sandbox, MISSED_GRACE_NS);
 }
 
+void finder_met(struct collector *c, struct log *log)
+{
+    reckon(c, log, -1);
+}
+
 static void refuse(struct collector *c, struct log *log, const char *name)
 {
     if (strcmp(name, log->base) == 0)
@@ -198,7 +206,7 @@ static void refuse(struct collector *c, struct log *log, const char *name)
         "it is not a regular file with one link below the watched root");
 }
 
-static void new_file(struct collector *c, struct log *log, const char *name, enum news news)
+static void new_file(struct collector *c, struct log *log, const char *name)
 {
     struct file *f = fleet_file_new(&c->fleet, log, successor(log, name), name);
     if (!f)
@@ -214,9 +222,7 @@ static void new_file(struct collector *c, struct log *log, const char *name, enu
     }
     if (r < 0)
         say(SL_WARNING, "file.unreadable", log->folder, name, strerror(-r));
-    /* it once had the base name, unless it was made under this one: then it is a copy. Which event it is met
-       by says nothing, since a name may have passed on to another file before its event is looked at. */
-    if (strcmp(name, log->base) == 0 || (news != NEWS_CREATED && !f->gz))
+    if (strcmp(name, log->base) == 0)
         reckon(c, log, -1);
     struct sandbox *s = log->sandbox;
     if (s->end == END_SAID)
@@ -259,7 +265,7 @@ void finder_reconcile(struct collector *c, struct log *log, const char *name, en
     if (named && named != f)
         lose_name(c, named);
     if (!f) {
-        new_file(c, log, name, news);
+        new_file(c, log, name);
         return;
     }
     if (!f->name || strcmp(f->name, name) != 0) {

@@ -224,8 +224,12 @@ static void loop(struct collector *c, struct sl_ops *ops, int signals_fd)
             ship_run(c->ship);
         }
         ship_sync(c->ship);
-        if (!goodbye_ns && c->fleet.ready_first && ship_wants(c->ship, c->deep))
+        if (!goodbye_ns && c->fleet.ready_first && ship_wants(c->ship, c->deep)) {
+            /* What a look at names has shown is told by events that are in the queue already: only when it is
+               empty is it known which files lie between two others. */
+            more_events = watch_run(c->watch);
             round_of_turns(c);
+        }
         if (was_connected != ship_connected(c->ship)) {
             was_connected = !was_connected;
             sl_ops_set_missing(ops, was_connected ? NULL : "no broker answers");

@@ -292,6 +292,8 @@ int places_place(struct collector *c, struct file *f)
     f->state = FILE_READING;
     /* It may begin a new life of a sandbox that was deleted without anybody here having been told. */
     s->announced = 0;
+    if (is_sibling(f))
+        finder_met(c, f->log);
     if (s->chain_lost && !is_sibling(f)) {
         s->chain_lost = false;
         f->gap_reason = SL_GAP_SOURCE_VANISHED;

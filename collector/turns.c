@@ -12,6 +12,7 @@ static const int64_t TORN_GRACE_NS = SL_NS_PER_S;
 /* A rotated file stays open this long for late writes; a deleted one this long after it last grew. */
 static const int64_t LATE_GRACE_NS = INT64_C(5) * SL_NS_PER_S;
 static const int64_t GONE_GRACE_NS = SL_NS_PER_S;
+static const int64_t SETTLE_NS = INT64_C(10) * SL_NS_PER_MS;
 static const int64_t RETRY_NS = INT64_C(200) * SL_NS_PER_MS;
 
 enum step {
@@ -296,7 +297,7 @@ static enum step step_phantom(struct collector *c, struct file *f)
 static struct file *turn_of(struct log *log)
 {
     for (struct file *f = log->files; f; f = f->next)
-        if (f->state == FILE_READING && f->changed)
+        if (f->state == FILE_READING && (f->changed || f->phantom))
             return f;
     for (struct file *f = log->files; f; f = f->next) {
         if (f->state == FILE_DONE && f->dirty) {
@@ -361,11 +362,10 @@ static enum step step(struct collector *c, struct log *log)
         f->dirty = false;
         f->behind_ns = 0;
         return f->at > at || follower(f) || !f->name ? STEP_AGAIN : STEP_IDLE;
-    case PACK_TRUNCATED: {
-        struct folder *folder = log->folder;
-        finder_look(c, folder, true);
-        return truncated(c, f);
-    }
+    case PACK_TRUNCATED:
+        /* judged a little later: the event of a copy that was made before is in the queue by now */
+        f->changed = true;
+        return wait(c, log, SETTLE_NS);
     case PACK_UNREADY:
         return wait(c, log, SL_NS_PER_S);
     default: {
@@ -440,7 +440,11 @@ static void look_after_done(struct collector *c, struct log *log, int64_t now_ns
     for (struct file *f = log->files; f; f = next) {
         next = f->next;
         if ((f->state == FILE_COPY || f->state == FILE_BURIED) && !f->name && f->in_flight == 0) {
-            fleet_file_free(&c->fleet, f);
+            /* not at once: the event that it has another name may be on its way */
+            if (now_ns - f->nameless_ns >= GONE_GRACE_NS)
+                fleet_file_free(&c->fleet, f);
+            else
+                turns_later(c, log->sandbox, GONE_GRACE_NS);
             continue;
         }
         if (f->state != FILE_DONE)

@@ -16,7 +16,7 @@
 
 enum {
     PATH_BYTES = PATTERN_PATH_MAX_BYTES + (PATTERN_DEPTH_MAX + 1) * 256,
-    READS_A_RUN = 8,
+    READS_A_RUN = 256, /* more than a full queue of 16,384 events, so that it is empty after */
     SWEEPS_A_TICK = 512,
 };
 /* A folder that inotify watches is swept only against what inotify may lose; one that it does not watch is

@@ -82,9 +82,12 @@ def compare(source, lines, what, times=True):
         else:
             got.append((first, o["stream"], text + o["line"]))
     got += [(first, stream, text) for stream, (first, text) in open_text.items()]
+    places = {}
+    for i, (_, _, text) in enumerate(got):
+        places.setdefault(text, []).append(i)
     for i, (want, have) in enumerate(zip(source.written, got)):
         ns, stream, text = want
-        assert have[2] == text, f"{what}: line {i}: wrote {text[:90]!r} ({len(text)}), read {have[2][:90]!r} ({len(have[2])})"
+        assert have[2] == text, f"{what}: line {i} of {len(source.written)} is at {places.get(text)} of {len(got)}: line {i}: wrote {text[:90]!r} ({len(text)}), read {have[2][:90]!r} ({len(have[2])})"
         assert have[1] == stream, f"{what}: line {i}: stream {have[1]}"
         assert ns is None or not times or have[0] == ns, f"{what}: line {i}: time {have[0]}, wrote {ns}"
     assert len(got) == len(source.written), f"{what}: wrote {len(source.written)} lines, read {len(got)}"
