@@ -33,7 +33,7 @@ struct ledger {
     unsigned acknowledged, failed; /* batches */
     size_t most_line_bytes;
     bool no_deletions; /* where a failed batch may be done in part, and its outcome is not told */
-    bool went_on; /* lines were added that the ledger does not know: ledger_go_on() */
+    bool went_on;      /* lines were added that the ledger does not know: ledger_go_on() */
 };
 
 /* Called around each call of the store in ledger_send(), when set. */
