@@ -2,6 +2,7 @@
 """One environment serves all daemons: what several of them know by the same name has the same words."""
 import os
 import subprocess
+import tempfile
 
 from harness import BIN, main
 
@@ -14,5 +15,14 @@ def every_daemon_takes_the_same_log_levels():
             assert p.returncode == 0 and f"log-level = {level}" in p.stdout, (daemon, level, p)
 
 
+def a_broker_on_the_folder_of_sandlog_up_says_what_is_wrong():
+    """Both have the default ./sandlog-data; `up` keeps its store in a folder of it."""
+    with tempfile.TemporaryDirectory() as data:
+        os.mkdir(data + "/store")
+        p = subprocess.run([os.path.join(BIN, "sandlog-broker"), "--data", data, "--ingest", f"ipc://{data}/i", "--query", f"ipc://{data}/q",
+                            "--http", "127.0.0.1:0"], capture_output=True, text=True, timeout=30)
+        assert p.returncode == 1 and "sandlog up" in p.stderr and data in p.stderr and p.stderr.count("\n") == 1, p
+
+
 if __name__ == "__main__":
-    main([every_daemon_takes_the_same_log_levels])
+    main([every_daemon_takes_the_same_log_levels, a_broker_on_the_folder_of_sandlog_up_says_what_is_wrong])

@@ -26,6 +26,8 @@ const char *disk_fault_text(int fault)
         return "too many open files";
     case -ENOTDIR:
         return "the data directory is not a directory";
+    case -EISDIR: /* the name of the file that describes a store is a folder's there */
+        return "the data directory holds something else; that of `sandlog up` is the folder store in its own";
     case -ENOENT:
         return "the data directory is not there";
     case -EBUSY:
