@@ -46,6 +46,9 @@ static void empty(struct reader *r)
 
 static void give_gap(struct reader *r, const struct sl_record *record, const struct sl_block_header *header)
 {
+    /* The store makes it up for the page it was asked for; who begins behind it misses nothing. */
+    if (header->gap_reason == SL_GAP_RETENTION && record->first_seq <= r->at.seq)
+        return;
     size_t before = r->out.bytes;
     struct render_gap gap = {
         .has_from = r->at.seq > 1,

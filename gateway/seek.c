@@ -185,7 +185,9 @@ static void found(void *arg, int fault, const struct upstream_page *page)
             begin(r, first_wanted(r), page->now_ns, &page->part);
             break;
         case SEEK_ABOVE:
-            begin(r, above(r), page->now_ns, &page->part);
+            /* Numbers that retention took are none to page up through. */
+            begin(r, above(r) > page->part.place.oldest_seq ? above(r) : page->part.place.oldest_seq,
+                  page->now_ns, &page->part);
             break;
         case SEEK_TIME:
             took_time(r, page);

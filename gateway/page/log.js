@@ -221,7 +221,7 @@ class LogView {
   }
 
   append(lines) {
-    const pinned = this.pinned();
+    const pinned = this.atEnd && this.pinned(); // a page that was scrolled to must not scroll on to the next
     let at = 0;
     const last = this.chunks.at(-1);
     if (last && last.lines.length < CHUNK) {
@@ -358,6 +358,13 @@ class LogView {
     }, cursor);
   }
 
+  /** Nothing older is kept. Numbers begin at 1, so a first line with another one tells what retention took. */
+  reachStart() {
+    this.atStart = true;
+    const first = this.chunks[0]?.lines[0];
+    if (first?.seq > 1 && !this.filter().stream && !this.filter().grep) this.prepend([{ event: "gap", lines: first.seq - 1, reason: "retention" }]);
+  }
+
   point(row) {
     this.list.querySelector(".here")?.classList.remove("here");
     row.classList.add("here");
@@ -403,7 +410,7 @@ class LogView {
       const got = lines.filter((l) => l.cursor).length;
       if (up) {
         if (lines.length) this.prepend(lines);
-        if (got < PAGE) this.atStart = true;
+        if (got < PAGE) this.reachStart();
       } else {
         if (lines.length) this.append(lines);
         // the end of the log again: follow on from here, without a seam

@@ -229,6 +229,66 @@ def the_list_shows_states_and_searches():
         assert not complaints, complaints
 
 
+def what_retention_took_is_shown_as_a_gap():
+    with System(broker=["--sandbox-bytes", "64KiB", "--segment-bytes", "4MiB"]) as s, Page(s) as p:
+        source = Source(s, "box")
+        for _ in range(25):  # commit after commit, more than a segment
+            source.write(5000)
+            s.has("box", len(source.written))
+        def taken():
+            s.request("POST", "/compact", port=s.broker_port, timeout=60)
+            return s.lines("box")[0].get("event") == "gap"
+        until(taken, 60, "retention took the first lines")
+        p.open("/?sandbox=box")
+        p.has(500)
+        until(lambda: p.scroll(0) or p.js("return document.querySelector('.gap')"), 30, "the gap is reached by scrolling up")
+        text = p.js("return document.querySelector('.gap').textContent")
+        first = s.lines("box")[1]["seq"]
+        assert text == f"{first - 1:,} lines missing here (retention)", (text, first)
+        assert p.texts() == texts_of(source)[first - 1:]
+        p.shot("gap")
+
+
+def what_is_copied_is_the_log():
+    with System() as s, Page(s) as p:
+        source = Source(s, "box")
+        source.write(30)
+        s.has("box", 30)
+        p.open("/?sandbox=box")
+        p.has(30)
+        copied = p.js("""const r = document.createRange(); r.selectNodeContents(document.querySelector('.lines'));
+            getSelection().removeAllRanges(); getSelection().addRange(r); return getSelection().toString()""")
+        assert copied.strip("\n").split("\n") == texts_of(source), copied[:300]
+
+
+def a_long_log_is_moved_through_by_keys_within_bounds():
+    with System() as s, Page(s) as p:
+        source = Source(s, "box")
+        for _ in range(10):
+            source.write(10_000)
+        s.has("box", 100_000)
+        want = texts_of(source)
+        p.open("/?sandbox=box")
+        p.has(500)
+        lines = p.driver.find_element(By.CSS_SELECTOR, ".lines")
+        lines.send_keys(Keys.HOME)
+        until(lambda: p.texts()[:1] == want[:1], 20, "Home leads to the first line")
+        for _ in range(30):  # down through more than the window holds
+            count, last = len(p.texts()), p.texts()[-1]
+            p.scroll(-1)
+            until(lambda: p.texts()[-1] != last, 20, "the next page is loaded")
+            got = p.texts()
+            at = want.index(got[0])
+            assert got == want[at:at + len(got)], "one run of consecutive lines"
+            assert len(got) <= 10_600, f"{len(got)} lines in the document"
+        assert p.texts()[0] != want[0], "what is far above was let go"
+        lines.send_keys(Keys.END)
+        until(lambda: p.state() == "live" and p.texts()[-1] == want[-1], 20, "End leads back to live")
+        lines.send_keys("/")
+        assert p.js("return document.activeElement.type") == "search", "/ leads to the search"
+
+
 if __name__ == "__main__":
     main([the_page_opens_on_the_end_follows_pauses_and_pages_up, search_finds_over_the_whole_log,
-          a_gateway_restart_loses_and_doubles_nothing_on_the_page, hostile_lines_stay_text, the_list_shows_states_and_searches])
+          a_gateway_restart_loses_and_doubles_nothing_on_the_page, hostile_lines_stay_text, the_list_shows_states_and_searches,
+          what_retention_took_is_shown_as_a_gap, what_is_copied_is_the_log, a_long_log_is_moved_through_by_keys_within_bounds])
