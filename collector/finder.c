@@ -129,12 +129,16 @@ static void rename_file(struct collector *c, struct file *f, const char *name)
     f->nameless_ns = 0;
 }
 
-/* Where a new name stands: before the first file that is newer by its name. */
-static struct file *successor(const struct log *log, const char *name)
+/*
+ * Where a new file stands: before the first one that is newer, by name. One that has lost its name for the
+ * moment, in the middle of a chain of renames, is compared by birth.
+ */
+static struct file *successor(const struct log *log, const char *name, bool gz, int64_t birth_ns)
 {
     struct sl_slice base = sl_slice(log->base, log->base_bytes);
     for (struct file *f = log->files; f; f = f->next)
-        if (f->name && rotated_compare(base, sl_slice_of(name), sl_slice_of(f->name)) < 0)
+        if (f->name ? rotated_compare(base, sl_slice_of(name), sl_slice_of(f->name)) < 0
+                    : !f->phantom && !f->gz && !gz && birth_ns != 0 && birth_ns < f->identity.birth_ns)
             return f;
     return NULL;
 }
@@ -206,12 +210,13 @@ static void refuse(struct collector *c, struct log *log, const char *name)
         "it is not a regular file with one link below the watched root");
 }
 
-static void new_file(struct collector *c, struct log *log, const char *name)
+static void new_file(struct collector *c, struct log *log, const char *name, int64_t birth_ns)
 {
-    struct file *f = fleet_file_new(&c->fleet, log, successor(log, name), name);
+    bool gz = strcmp(name, log->base) != 0 && rotated_is_gz(sl_slice_of(name));
+    struct file *f = fleet_file_new(&c->fleet, log, successor(log, name, gz, birth_ns), name);
     if (!f)
         return;
-    f->gz = strcmp(name, log->base) != 0 && rotated_is_gz(sl_slice_of(name));
+    f->gz = gz;
     f->grown_ns = sl_monotonic_ns();
     int r = tail_open(&c->fleet, f);
     if (r == TAIL_GONE || r == TAIL_REFUSED) {
@@ -228,6 +233,12 @@ static void new_file(struct collector *c, struct log *log, const char *name)
     if (s->end == END_SAID)
         s->end = END_NONE;
     turns_touch(c, f);
+}
+
+static int64_t birth_of(const struct statx *st)
+{
+    return st->stx_mask & STATX_BTIME ? (int64_t)st->stx_btime.tv_sec * SL_NS_PER_S + st->stx_btime.tv_nsec
+                                      : 0;
 }
 
 static bool same(const struct file *f, const struct statx *st)
@@ -265,7 +276,7 @@ void finder_reconcile(struct collector *c, struct log *log, const char *name, en
     if (named && named != f)
         lose_name(c, named);
     if (!f) {
-        new_file(c, log, name);
+        new_file(c, log, name, birth_of(&st));
         return;
     }
     if (!f->name || strcmp(f->name, name) != 0) {

@@ -235,10 +235,12 @@ static enum step truncated(struct collector *c, struct file *f)
         return STEP_IDLE;
     struct file *copy = copy_of(f);
     for (struct file *other = f->log->files; !copy && other; other = other->next) {
-        /* the copy may not have been looked at yet, or not have been whole */
+        /* the copy may not have been looked at yet, or not be whole yet */
         if (other->state != FILE_UNPLACED || other == f)
             continue;
-        return wait(c, f->log, RETRY_NS);
+        if (tail_open(&c->fleet, other) != 0 || places_place(c, other) < 0 || other->state == FILE_UNPLACED)
+            return wait(c, f->log, RETRY_NS);
+        copy = copy_of(f);
     }
     uint8_t reason = copy ? SL_GAP_NONE : f->gap_reason;
     if (copy)
