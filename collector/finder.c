@@ -143,6 +143,24 @@ static struct file *successor(const struct log *log, const char *name, bool gz, 
     return NULL;
 }
 
+void finder_order(struct log *log)
+{
+    for (struct file **at = &log->files, *f; (f = *at); at = &f->next) {
+        if (!f->gz || f->state != FILE_UNPLACED || !f->name)
+            continue;
+        struct file *before = successor(log, f->name, true, 0);
+        struct file **to = &log->files;
+        while (*to != before && *to != f)
+            to = &(*to)->next;
+        if (*to == f)
+            continue; /* it stands before it, or nothing is newer */
+        *at = f->next;
+        f->next = before;
+        *to = f;
+        return; /* the others have their turn the next time */
+    }
+}
+
 static void phantom(struct collector *c, struct log *log, const char *name)
 {
     struct file *f = fleet_file_new(&c->fleet, log, NULL, name);

@@ -319,6 +319,7 @@ static enum step step(struct collector *c, struct log *log)
     if (log->wait_until_ns > sl_monotonic_ns())
         return STEP_IDLE;
     log->wait_until_ns = 0;
+    finder_order(log);
     struct file *f = turn_of(log);
     if (!f)
         return STEP_IDLE;
