@@ -152,7 +152,6 @@ static double raw_turn(struct bench *b, const char *host, int port, unsigned tur
     memset(b->at, 0, b->sandboxes * sizeof *b->at);
     int64_t took_ns = 0;
     uint64_t bytes = 0;
-    struct flight *f = &b->flights[0];
     for (unsigned i = 0; i < WINDOW / BATCH; i++)
         for (unsigned k = 0; k < BATCH; k++)
             fill(b, &b->flights[i], k, k, turn);
@@ -160,7 +159,7 @@ static double raw_turn(struct bench *b, const char *host, int port, unsigned tur
         int64_t start_ns = sl_monotonic_ns();
         for (unsigned k = 0; k < WINDOW; k++) {
             char key[32];
-            f = &b->flights[k / BATCH];
+            const struct flight *f = &b->flights[k / BATCH];
             struct sl_slice payload = f->items[k % BATCH].payload;
             int key_bytes = snprintf(key, sizeof key, "raw-%u-%u", turn, (next + k) % b->sandboxes);
             redisAppendCommand(c, "XADD %b * b %b", key, (size_t)key_bytes, payload.data, payload.bytes);

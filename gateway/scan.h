@@ -33,7 +33,7 @@ static inline unsigned scan_step(uint8_t *out, const uint8_t *in, enum scan_stop
 {
     __m128i v = _mm_loadu_si128((const __m128i *)(const void *)in);
     _mm_storeu_si128((__m128i *)(void *)out, v);
-    __m128i stops = _mm_setzero_si128();
+    __m128i stops;
     if (stop == SCAN_JSON) {
         /* signed: 0x80 to 0xff are below 0x20 as well */
         stops = _mm_or_si128(

@@ -120,7 +120,7 @@ static size_t parse_zone(struct sl_slice text, int64_t *ret_offset_s)
     unsigned minutes = d[2] * 10 + d[3];
     if (hours > 23 || minutes > 59)
         return 0;
-    int64_t offset_s = (int64_t)(hours * 3600 + minutes * 60);
+    int64_t offset_s = hours * INT64_C(3600) + minutes * INT64_C(60);
     *ret_offset_s = p[0] == '-' ? -offset_s : offset_s;
     return 6;
 }
