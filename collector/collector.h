@@ -40,7 +40,8 @@ void finder_settle_missed(struct collector *c, struct log *log, int64_t now_ns);
 /* A file was met under a rotated name that had the base name before. */
 void finder_met(struct collector *c, struct log *log);
 /*
- * A .gz whose place in the log is not known by its birth: put where its name says, now that names are settled.
+ * A .gz whose place in the log is not known by its birth: put where its name says, now that names are
+ * settled.
  */
 void finder_order(struct log *log);
 /* Looks at one name again. */
