@@ -265,12 +265,18 @@ struct got {
     bool more;
     char *text; /* all lines, a newline behind each */
     size_t text_bytes;
+    size_t text_capacity;
 };
 
 static void got_text(struct got *g, struct sl_slice text)
 {
-    g->text = realloc(g->text, g->text_bytes + text.bytes + 2);
-    assert_non_null(g->text);
+    size_t wanted = g->text_bytes + text.bytes + 2;
+    if (wanted >
+        g->text_capacity) { /* by doubling: a sanitizer's realloc of megabytes for each line takes minutes */
+        g->text_capacity = 2 * wanted;
+        g->text = realloc(g->text, g->text_capacity);
+        assert_non_null(g->text);
+    }
     memcpy(g->text + g->text_bytes, text.data, text.bytes);
     g->text_bytes += text.bytes;
     g->text[g->text_bytes++] = '\n';
