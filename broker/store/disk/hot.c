@@ -67,6 +67,7 @@ static void list_shift_one(struct hot_cache *c, struct hot_list *l)
 static void list_shift(struct hot_cache *c, struct hot_list *l)
 {
     do {
+        l->bare = hot_at(l, 0)->lines > 0;
         list_shift_one(c, l);
     } while (l->count && hot_at(l, 0)->lines == 0);
     if (l->count == 0)
@@ -107,6 +108,8 @@ static struct hot_list *list_get(struct sandbox *b)
             return NULL;
         }
         l->mask = 1;
+        /* The record to come is in the index already: is it the only one? */
+        l->bare = b->extent_count == 1 && b->extents[0].count == 1;
         b->hot = l;
     }
     if (l->count > l->mask) {
@@ -184,7 +187,8 @@ bool hot_find(const struct sandbox *b, uint64_t from_seq, uint32_t *ret_index)
     }
     while (low > 0 && hot_at(l, low - 1)->lines == 0 && hot_at(l, low - 1)->first_seq == from_seq)
         low--;
-    if (low == 0 && hot_at(l, 0)->first_seq >= from_seq)
+    uint64_t first_seq = hot_at(l, 0)->first_seq;
+    if (low == 0 && (first_seq > from_seq || (first_seq == from_seq && !l->bare)))
         return false;
     *ret_index = low;
     return true;

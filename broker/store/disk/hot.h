@@ -29,6 +29,7 @@ struct hot_list {
     uint32_t first, count, mask;
     uint32_t spare;           /* how many, from the oldest, are spare */
     uint64_t kept_text_bytes; /* of those that are not */
+    bool bare;                /* no gap stands right before the first: reading may begin with it */
 };
 
 struct hot_queue {

@@ -269,6 +269,19 @@ int disk_seek_back(struct store *s, struct sl_slice sandbox, uint64_t before_seq
     uint64_t oldest = sandbox_oldest(b), found = before_seq;
     size_t bytes = 0;
     bool any = false;
+    /* Of the hot ones alone, if there are any: a tail asks no disk, and no answer lies across the seam. */
+    for (uint32_t i = b->hot ? b->hot->count : 0; i-- > 0;) {
+        const struct hot *h = hot_at(b->hot, i);
+        if (h->first_seq >= before_seq || h->first_seq < oldest)
+            continue;
+        if (any && bytes + h->bytes > max_bytes)
+            goto out;
+        bytes += h->bytes;
+        any = true;
+        found = h->first_seq;
+    }
+    if (any)
+        goto out;
     for (uint32_t x = b->extent_count; x-- > 0;) {
         const struct extent *extent = &b->extents[x];
         if (extent->first_seq >= before_seq)
