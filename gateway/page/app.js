@@ -105,7 +105,8 @@ new List(nav, sandbox);
 if (sandbox) {
   document.title = `${sandbox} · sandlog`;
   app.append(element("a", { className: "back", href: "/", textContent: "‹ all sandboxes" })); // only shown where the list is not
-  openLog(app, { sandbox, token: token(), cursor: location.hash.slice(1) || null, onproblem: (problem) => problem.status === 401 && askForToken(problem) });
+  const log = openLog(app, { sandbox, token: token(), cursor: location.hash.slice(1) || null, onproblem: (problem) => problem.status === 401 && askForToken(problem) });
+  addEventListener("hashchange", () => location.hash.length > 1 && log.showLine(location.hash.slice(1)));
 } else {
   app.append(element("p", { className: "hint", textContent: "Choose a sandbox to read its log." }));
 }

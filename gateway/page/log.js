@@ -11,6 +11,7 @@
  *  2. The window holds at most WINDOW lines; growing at one end drops at the other. Memory does not grow with the log.
  *  3. Live means: the window's end is the log's end and the view is scrolled to it. Scrolling up leaves live, the button returns.
  *  4. Every change of the window keeps what the reader looks at where it is.
+ *  5. Lines that come are drawn once a frame, of a flood only the last; the others are fetched when they are scrolled to.
  */
 import { Api, Follower, Problem } from "./stream.js";
 import { appendText, searchPattern } from "./text.js";
@@ -19,6 +20,8 @@ const FIRST = 500; // lines at the start and after a jump to the end
 const PAGE = 500; // lines fetched when scrolling reaches an end
 const CHUNK = 100; // lines in one element that the browser skips while it is out of sight
 const WINDOW = 10_000;
+const FLOOD = 1000; // more lines than this in one frame run past unread: the window then begins anew at the last of them
+const HIDDEN_MS = 250; // a page out of sight has no frames
 const NEAR_PX = 600; // distance from an end at which the next page is fetched
 
 const STATES = { connecting: "connecting", live: "live", paused: "paused", reconnecting: "reconnecting", ended: "ended", failed: "failed" };
@@ -53,6 +56,7 @@ class LogView {
     this.sandbox = sandbox;
     this.onproblem = onproblem;
     this.chunks = []; // [{ node, lines: [object] }], in order
+    this.queue = []; // came since the last frame
     this.count = 0;
     this.times = "local";
     this.stream = "both";
@@ -96,8 +100,10 @@ class LogView {
       } });
     this.found = element("span", { className: "found", role: "status", "aria-live": "polite" });
     const jump = element("input", { type: "datetime-local", step: 1, title: "Jump to time", "aria-label": "Jump to time",
-      onchange: () => jump.value && this.showTime(new Date(jump.value)) });
-    const download = element("a", { href: this.api.logsUrl(this.sandbox, { format: "text" }), download: `${this.sandbox}.log`, textContent: "Download" });
+      // in the time zone that is shown
+      onchange: () => jump.value && this.showTime(new Date(jump.value + (this.times === "utc" ? "Z" : ""))) });
+    const download = element("a", { href: this.api.logsUrl(this.sandbox, { format: "text" }), download: `${this.sandbox}.log`, textContent: "Download",
+      onclick: (event) => this.api.token && (event.preventDefault(), this.download()) });
     this.root = element("section", { className: "sandlog-log", "aria-label": `Log of ${this.sandbox}` },
       element("div", { className: "bar" },
         element("strong", { className: "name", textContent: this.sandbox, title: this.sandbox }), this.badge,
@@ -142,7 +148,9 @@ class LogView {
     if (state === "failed") text = detail.message;
     this.badge.textContent = text;
     this.badge.className = `state ${state}${state === "ended" && detail?.exit_code ? " bad" : ""}`;
-    if (state === "failed") this.onproblem?.(detail);
+    if (state !== "failed") return;
+    this.atEnd = false; // the button leads back to the end
+    this.onproblem?.(detail);
   }
 
   /** live or paused, whichever is true now */
@@ -150,6 +158,20 @@ class LogView {
     if (this.state === "live" || this.state === "paused") this.setState(this.atEnd && this.pinned() ? "live" : "paused");
     this.more.hidden = this.atEnd && this.pinned();
     this.more.textContent = this.fresh ? `${this.fresh.toLocaleString()} new line${this.fresh === 1 ? "" : "s"} ↓` : "To the end ↓";
+  }
+
+  /** A link can't carry the token's header, so the page fetches it and hands it over as a file. */
+  async download() {
+    this.found.textContent = "downloading";
+    try {
+      const answer = await this.api.fetch(this.api.logsUrl(this.sandbox, { format: "text" }));
+      const href = URL.createObjectURL(await answer.blob());
+      element("a", { href, download: `${this.sandbox}.log` }).click();
+      setTimeout(() => URL.revokeObjectURL(href), 60_000);
+      this.found.textContent = "";
+    } catch (error) {
+      this.found.textContent = error instanceof Problem ? error.message : "the server can't be reached";
+    }
   }
 
   // ---- choices ---------------------------------------------------------------------------------------------------------
@@ -205,6 +227,7 @@ class LogView {
     this.follower?.close();
     this.follower = null;
     this.chunks = [];
+    this.queue = [];
     this.count = 0;
     this.fresh = 0;
     this.atStart = this.atEnd = false;
@@ -222,6 +245,13 @@ class LogView {
 
   append(lines) {
     const pinned = this.atEnd && this.pinned(); // a page that was scrolled to must not scroll on to the next
+    if (pinned && lines.length > FLOOD) {
+      this.list.replaceChildren();
+      this.chunks = [];
+      this.count = 0;
+      this.atStart = false;
+      lines = lines.slice(-FLOOD);
+    }
     let at = 0;
     const last = this.chunks.at(-1);
     if (last && last.lines.length < CHUNK) {
@@ -298,19 +328,31 @@ class LogView {
     const mine = new Follower(this.api, this.sandbox, first, this.filter(), {
       batch: (lines) => {
         if (this.follower !== mine) return;
-        const elsewhere = !this.atEnd || !this.pinned();
-        if (elsewhere && this.count) this.fresh += lines.filter((l) => l.cursor).length;
-        if (this.atEnd && elsewhere && this.count + lines.length > WINDOW) this.leaveEnd();
-        if (this.atEnd) this.append(lines);
-        this.settle();
+        if (!this.queue.length) {
+          requestAnimationFrame(() => this.flush());
+          setTimeout(() => this.flush(), HIDDEN_MS);
+        }
+        for (const line of lines) this.queue.push(line);
       },
       state: (state, detail) => {
         if (this.follower !== mine) return;
+        this.flush();
         this.setState(state, detail);
         this.settle();
       },
     });
     this.follower = mine;
+  }
+
+  flush() {
+    if (!this.queue.length) return;
+    const lines = this.queue;
+    this.queue = [];
+    const elsewhere = !this.atEnd || !this.pinned();
+    if (elsewhere && this.count) this.fresh += lines.filter((l) => l.cursor).length;
+    if (this.atEnd && elsewhere && this.count + lines.length > WINDOW) this.leaveEnd();
+    if (this.atEnd) this.append(lines);
+    this.settle();
   }
 
   showEnd() {
@@ -376,14 +418,16 @@ class LogView {
     const from = this.here ?? this.edge(direction < 0 ? false : true);
     this.found.textContent = "searching";
     try {
-      const where = direction > 0 ? { after: from, limit: 1 } : { before: from, tail: 1 };
-      const hits = (await this.api.page(this.sandbox, { ...this.filter(), grep: this.term, ignore_case: 1, ...where })).filter((l) => l.cursor);
-      if (!hits.length) {
-        this.found.textContent = direction > 0 ? "no match below" : "no match above";
-        return;
-      }
+      const edge = direction > 0 ? { limit: 1 } : { tail: 1 };
+      const ask = async (where) => (await this.api.page(this.sandbox, { ...this.filter(), grep: this.term, ignore_case: 1, ...edge, ...where })).find((l) => l.cursor);
+      let hit = await ask(direction > 0 ? { after: from } : { before: from });
       this.found.textContent = "";
-      const cursor = hits[0].cursor;
+      if (!hit) {
+        hit = await ask({}); // round, as a browser's own search goes
+        this.found.textContent = !hit ? "no match" : direction > 0 ? "went on from the start" : "went on from the end";
+        if (!hit) return;
+      }
+      const { cursor } = hit;
       const row = [...this.list.querySelectorAll(".line")].find((r) => r.dataset.cursor === cursor);
       if (!row) return void (await this.showLine(cursor));
       row.scrollIntoView({ block: "center" });
