@@ -10,6 +10,9 @@ struct store_engine {
     void (*close)(struct store *s);
     uint64_t (*epoch)(const struct store *s);
     const char *(*trouble)(const struct store *s);
+    /* both NULL: an engine that only one broker can have, and that takes nothing back */
+    uint64_t (*setbacks)(const struct store *s);
+    void (*tell)(struct store *s, struct sl_slice note);
     void (*run)(struct store *s);
     void (*append)(struct store *s, struct store_batch *batch);
     int (*place)(struct store *s, struct sl_slice sandbox, struct sl_place *ret);
@@ -23,6 +26,13 @@ struct store_engine {
     int (*seek_time)(struct store *s, struct sl_slice sandbox, int64_t time_ns, uint64_t *ret_seq);
     int (*seek_back)(struct store *s, struct sl_slice sandbox, uint64_t before_seq, size_t max_bytes,
                      uint64_t *ret_seq);
+    /* Export; all NULL: the engine has none, and store.c answers -ENOTSUP. */
+    void (*consumer_change)(struct store *s, struct store_consumer_change *change);
+    int (*lease)(struct store *s, struct sl_slice consumer, uint64_t holder, uint32_t ttl_ms);
+    int (*scan)(struct store *s, struct sl_slice consumer, struct sl_slice checkpoint, size_t max_bytes,
+                store_scan_each *each, void *arg, struct sl_checkpoint *ret_from,
+                struct sl_checkpoint *ret_next, bool *ret_more);
+    int (*consumers)(struct store *s, void (*each)(void *arg, const struct sl_consumer *consumer), void *arg);
     void (*stats)(struct store *s, struct store_stats *ret);
     void (*compact)(struct store *s, void (*done)(void *arg, int fault), void *arg);
 };

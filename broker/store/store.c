@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine.h"
+#include <assert.h>
 #include <errno.h>
 
 static bool is_redis(const char *location)
@@ -36,6 +37,18 @@ uint64_t store_epoch(const struct store *s)
 const char *store_trouble(const struct store *s)
 {
     return s->engine->trouble(s);
+}
+
+uint64_t store_setbacks(const struct store *s)
+{
+    return s->engine->setbacks ? s->engine->setbacks(s) : 0;
+}
+
+void store_tell(struct store *s, struct sl_slice note)
+{
+    assert(note.bytes > 0 && note.bytes <= STORE_NOTE_MAX_BYTES);
+    if (s->engine->tell)
+        s->engine->tell(s, note);
 }
 
 void store_run(struct store *s)
@@ -85,6 +98,33 @@ int store_seek_back(struct store *s, struct sl_slice sandbox, uint64_t before_se
                     uint64_t *ret_seq)
 {
     return s->engine->seek_back(s, sandbox, before_seq, max_bytes, ret_seq);
+}
+
+void store_consumer_change(struct store *s, struct store_consumer_change *change)
+{
+    if (s->engine->consumer_change)
+        s->engine->consumer_change(s, change);
+    else
+        change->done(change, -ENOTSUP);
+}
+
+int store_lease(struct store *s, struct sl_slice consumer, uint64_t holder, uint32_t ttl_ms)
+{
+    return s->engine->lease ? s->engine->lease(s, consumer, holder, ttl_ms) : -ENOTSUP;
+}
+
+int store_scan(struct store *s, struct sl_slice consumer, struct sl_slice checkpoint, size_t max_bytes,
+               store_scan_each *each, void *arg, struct sl_checkpoint *ret_from,
+               struct sl_checkpoint *ret_next, bool *ret_more)
+{
+    if (!s->engine->scan)
+        return -ENOTSUP;
+    return s->engine->scan(s, consumer, checkpoint, max_bytes, each, arg, ret_from, ret_next, ret_more);
+}
+
+int store_consumers(struct store *s, void (*each)(void *arg, const struct sl_consumer *consumer), void *arg)
+{
+    return s->engine->consumers ? s->engine->consumers(s, each, arg) : -ENOTSUP;
 }
 
 void store_stats(struct store *s, struct store_stats *ret)

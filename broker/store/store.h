@@ -27,9 +27,15 @@ struct store_options {
     int64_t retention_age_ns; /* 0: none */
     uint64_t retention_bytes; /* on disk, all sandboxes; 0: none */
     uint64_t sandbox_bytes;   /* text of one sandbox; 0: none */
-    void (*wake)(void *arg);  /* any thread: call store_run() soon */
+    uint64_t
+        export_hold_bytes;   /* what a consumer may hold back from retention, on disk; 0: no limit by bytes */
+    int64_t export_hold_ns;  /* and by age; 0: no limit by age */
+    bool export_holds;       /* false: consumers hold nothing back */
+    void (*wake)(void *arg); /* any thread: call store_run() soon */
     /* Home thread: the sandbox has new records, or its place's version changed. `sandbox` is borrowed. */
     void (*grown)(void *arg, struct sl_slice sandbox);
+    /* Home thread: another broker on the same store said this by store_tell(). NULL: not wanted. */
+    void (*told)(void *arg, struct sl_slice note);
     void *arg;
 };
 
@@ -43,6 +49,17 @@ int store_open(const struct store_options *options, struct store **ret, const ch
 void store_close(struct store *s);
 /* Names the store for ever; another one after it was emptied. */
 uint64_t store_epoch(const struct store *s);
+/*
+ * Grows when what was durable may have been taken back behind our back: a server of the store failed over,
+ * was restarted or emptied. Who remembers where a source stands has to ask again.
+ */
+uint64_t store_setbacks(const struct store *s);
+/*
+ * A word to the other brokers on the same store, where there can be others: now, to those that are there, at
+ * most once; it may get lost.
+ */
+enum { STORE_NOTE_MAX_BYTES = 200 };
+void store_tell(struct store *s, struct sl_slice note);
 /* NULL while appends can succeed, else a sentence ("disk full"): for /readyz. */
 const char *store_trouble(const struct store *s);
 /* Home thread, when woken: `done` and `grown` callbacks. */
@@ -117,6 +134,73 @@ int store_seek_time(struct store *s, struct sl_slice sandbox, int64_t time_ns, u
  */
 int store_seek_back(struct store *s, struct sl_slice sandbox, uint64_t before_seq, size_t max_bytes,
                     uint64_t *ret_seq);
+
+/* ---- export: everything stored, in commit order, to named consumers that keep their place (API.md 4) ----
+ *
+ * A checkpoint is a text of the engine's: 1 to SL_CHECKPOINT_MAX_BYTES of A-Z a-z 0-9 . _ -, a place between
+ * two records of the store. A consumer's place is durable before its change's `done`. Places and scans:
+ *  - within a sandbox's life lines are given in ascending order, and nothing behind a place is left out but
+ * what was deleted, and what retention took beyond the hold (then gap records tell it, see store_scan());
+ *  - a record may be given again behind a place that the store could not keep (rewritten segments); who
+ *    reads knows it by sandbox and number;
+ *  - the store keeps what a consumer still owes from retention and rewriting, up to the hold of the options.
+ */
+enum store_export_answer {
+    /* STORE_UNKNOWN = 1: no such consumer */
+    STORE_BUSY = 2,     /* another holder has the lease */
+    STORE_FOREIGN = 3,  /* a checkpoint of another store */
+    STORE_BAD = 4,      /* not a checkpoint */
+    STORE_TOO_MANY = 5, /* SL_CONSUMERS_MAX are there */
+};
+enum store_consumer_what {
+    STORE_CONSUMER_OPEN = 1, /* makes it if it is not there, its place before the oldest record kept */
+    STORE_CONSUMER_ACK = 2,  /* to `checkpoint`; one before its place changes nothing */
+    STORE_CONSUMER_DROP = 3, /* forgets it, and its lease */
+};
+struct store_consumer_change {
+    uint8_t what;
+    struct sl_slice consumer;   /* valid; borrowed until `done`, as is the next */
+    struct sl_slice checkpoint; /* ACK */
+    struct sl_checkpoint place; /* filled before `done` with 0 of OPEN and ACK: where it stands, durably */
+    /*
+     * Exactly once, from store_run() or store_close() or within the call. 0, STORE_UNKNOWN (ACK, DROP),
+     * STORE_FOREIGN, STORE_BAD (ACK), STORE_TOO_MANY (OPEN), < 0: a fault, nothing is promised.
+     */
+    void (*done)(struct store_consumer_change *change, int answer);
+    void *owner;
+    struct store_consumer_change *next; /* the engine's */
+};
+void store_consumer_change(struct store *s, struct store_consumer_change *change);
+/*
+ * The lease: only one holder (a number, not 0) reads a consumer at a time. Takes it, or keeps it, for ttl_ms
+ * from now; ttl_ms 0 gives it back. > 0: STORE_UNKNOWN, STORE_BUSY.
+ */
+int store_lease(struct store *s, struct sl_slice consumer, uint64_t holder, uint32_t ttl_ms);
+
+struct store_scanned {
+    struct sl_slice record; /* whole, BLOCK, with lines or a gap; borrowed until the callback returns */
+    const struct sl_record *prefix;
+    uint64_t birth;   /* of its sandbox, which is there now */
+    uint32_t version; /* of its place now; another one: labels or host may have changed */
+};
+/* False: this record and those behind it are not taken. */
+typedef bool store_scan_each(void *arg, const struct store_scanned *scanned);
+/*
+ * Gives records behind `checkpoint` (empty: the consumer's place) in commit order to `each`, at least one if
+ * there is any, then as long as their sum stays within max_bytes. *ret_from: where it began; *ret_next:
+ * behind what was taken (the same as *ret_from when there was nothing). *ret_more: there may be more right
+ * now. A hole made by retention, deletion of segments by hand or damage is given as a gap record made up for
+ * it; one with SL_GAP_LINES_UNKNOWN and reason retention, first_seq n, says: lines before n that were not
+ * given before are gone. > 0: STORE_UNKNOWN, STORE_FOREIGN, STORE_BAD.
+ *
+ * Who waits for more is woken by `grown` (of any sandbox; an engine may call it with an empty one), and looks
+ * again every 250 ms besides, for engines that hear of other brokers' appends only then.
+ */
+int store_scan(struct store *s, struct sl_slice consumer, struct sl_slice checkpoint, size_t max_bytes,
+               store_scan_each *each, void *arg, struct sl_checkpoint *ret_from,
+               struct sl_checkpoint *ret_next, bool *ret_more);
+/* Every consumer, by name; cheap: nothing is scanned for it. */
+int store_consumers(struct store *s, void (*each)(void *arg, const struct sl_consumer *consumer), void *arg);
 
 /* ---- operations ---- */
 struct sl_histogram;

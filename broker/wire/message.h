@@ -24,18 +24,26 @@ enum {
     SL_HOST_MAX_BYTES = 255,
     SL_READ_ENTRIES_MAX = 256,
     SL_LIST_MAX = 1000,
+    SL_CONSUMER_MAX_BYTES = 64, /* name of an export consumer */
+    SL_CONSUMERS_MAX = 64,      /* of one store */
+    SL_CHECKPOINT_MAX_BYTES = 64,
 };
 
 enum sl_message_type {
-    SL_HELLO = 1,   /* both links: who asks, with what version, and the proof of --secret */
-    SL_APPEND = 2,  /* ingest: blocks and changes; answered after the commit */
-    SL_SOURCES = 3, /* ingest: where do the sources of these sandboxes stand? */
-    SL_NOTICES = 4, /* ingest, waits: which sandboxes shall be read to their end? */
-    SL_READ = 5,    /* query, may wait: records of some sandboxes */
-    SL_INFO = 6,    /* query: everything about one sandbox */
-    SL_LIST = 7,    /* query: sandboxes, newest first */
-    SL_PUT = 8,     /* query: the control plane's word about a sandbox */
-    SL_DELETE = 9,  /* query: its lines are unreadable from now on */
+    SL_HELLO = 1,      /* both links: who asks, with what version, and the proof of --secret */
+    SL_APPEND = 2,     /* ingest: blocks and changes; answered after the commit */
+    SL_SOURCES = 3,    /* ingest: where do the sources of these sandboxes stand? */
+    SL_NOTICES = 4,    /* ingest, waits: which sandboxes shall be read to their end? */
+    SL_READ = 5,       /* query, may wait: records of some sandboxes */
+    SL_INFO = 6,       /* query: everything about one sandbox */
+    SL_LIST = 7,       /* query: sandboxes, newest first */
+    SL_PUT = 8,        /* query: the control plane's word about a sandbox */
+    SL_DELETE = 9,     /* query: its lines are unreadable from now on */
+    SL_SCAN = 10,      /* query, may wait: records behind an export consumer's place, in commit order */
+    SL_LEASE = 11,     /* query: who reads a consumer says that it still does, or no more */
+    SL_ACK = 12,       /* query: moves a consumer's place; answered when that is durable */
+    SL_CONSUMERS = 13, /* query: all consumers */
+    SL_FORGET = 14,    /* query: forgets a consumer */
 };
 
 enum sl_status {
@@ -45,7 +53,10 @@ enum sl_status {
     SL_STATUS_UNAUTHENTICATED = 3, /* HELLO first, or another proof */
     SL_STATUS_NOT_FOUND = 4,       /* no such sandbox */
     SL_STATUS_UNAVAILABLE =
-        5, /* the store can't take or give it now; body: a sentence (slice8); ask again later */
+        5,              /* the store can't take or give it now; body: a sentence (slice8); ask again later */
+    SL_STATUS_BUSY = 6, /* another holder reads this consumer */
+    SL_STATUS_FOREIGN = 7,  /* a checkpoint of another store */
+    SL_STATUS_TOO_MANY = 8, /* SL_CONSUMERS_MAX consumers are there */
 };
 
 struct sl_message_head {
@@ -252,3 +263,75 @@ int sl_list_decode(struct sl_reader *r, struct sl_list *ret);
  * 0). */
 void sl_list_answer_begin(struct sl_writer *w, uint64_t epoch, uint64_t next_page);
 int sl_list_answer_open(struct sl_reader *r, uint64_t *ret_epoch, uint64_t *ret_next_page);
+
+/* ---- export: SCAN, LEASE, ACK, CONSUMERS, FORGET
+ * ---------------------------------------------------------------------- */
+struct sl_checkpoint {
+    uint8_t bytes;
+    char text[SL_CHECKPOINT_MAX_BYTES];
+};
+static inline struct sl_slice sl_checkpoint_slice(const struct sl_checkpoint *c)
+{
+    return sl_slice(c->text, c->bytes);
+}
+/* 1 to SL_CHECKPOINT_MAX_BYTES of A-Z a-z 0-9 . _ - ; whether it names a place is the store's to say. */
+bool sl_checkpoint_valid(struct sl_slice text);
+/* 1 to SL_CONSUMER_MAX_BYTES of A-Z a-z 0-9 . _ - and not . or .. */
+bool sl_consumer_valid(struct sl_slice name);
+
+struct sl_scan {
+    struct sl_slice consumer;   /* made if it is not there and `checkpoint` is empty */
+    struct sl_slice checkpoint; /* records behind it; empty: behind the consumer's place */
+    uint64_t holder;            /* of the lease, which this takes or keeps; not 0 */
+    uint32_t ttl_ms;            /* the lease is the holder's for so long after the answer; 1 to 60,000 */
+    uint32_t max_bytes;         /* as in sl_read */
+    uint32_t wait_ms;
+};
+void sl_scan_encode(struct sl_writer *w, const struct sl_scan *scan);
+int sl_scan_decode(struct sl_reader *r, struct sl_scan *ret);
+/* The answer: this head, then items to the end. */
+struct sl_scan_answer {
+    uint64_t epoch;
+    int64_t now_ns;
+    bool more;            /* there may be more right now */
+    struct sl_slice from; /* the checkpoint it began at */
+    struct sl_slice next; /* behind the last item; = from when there is none */
+};
+void sl_scan_answer_begin(struct sl_writer *w, const struct sl_scan_answer *answer);
+int sl_scan_answer_open(struct sl_reader *r, struct sl_scan_answer *ret);
+struct sl_scan_item {
+    uint64_t birth;         /* of the record's sandbox */
+    uint32_t version;       /* of its place: another one, and labels or host may have changed */
+    struct sl_slice record; /* whole, of kind BLOCK */
+};
+enum { SL_SCAN_ITEM_HEAD_BYTES = 8 + 4 + 4 };
+void sl_scan_item_write(struct sl_writer *w, const struct sl_scan_item *item);
+bool sl_scan_item_next(struct sl_reader *r, struct sl_scan_item *ret);
+
+/* LEASE: body slice8 consumer, u64 holder, u32 ttl_ms (0: given back); the answer is empty. */
+void sl_lease_encode(struct sl_writer *w, struct sl_slice consumer, uint64_t holder, uint32_t ttl_ms);
+int sl_lease_decode(struct sl_reader *r, struct sl_slice *ret_consumer, uint64_t *ret_holder,
+                    uint32_t *ret_ttl_ms);
+/* ACK: body slice8 consumer, slice8 checkpoint; the answer: slice8, the place that holds. */
+void sl_ack_encode(struct sl_writer *w, struct sl_slice consumer, struct sl_slice checkpoint);
+int sl_ack_decode(struct sl_reader *r, struct sl_slice *ret_consumer, struct sl_slice *ret_checkpoint);
+void sl_ack_answer_encode(struct sl_writer *w, struct sl_slice place);
+int sl_ack_answer_decode(struct sl_reader *r, struct sl_slice *ret_place);
+/* CONSUMERS: empty body; the answer: u64 epoch, i64 now, then consumers to the end. FORGET: slice8 consumer.
+ */
+struct sl_consumer {
+    struct sl_slice name;
+    struct sl_slice checkpoint;
+    uint64_t lag_lines; /* behind its place; of deleted sandboxes too until they are passed */
+    uint64_t lag_bytes; /* of their text with newlines */
+    int64_t oldest_ns;  /* commit time of the oldest of them; 0 when there are none */
+    uint64_t
+        overruns; /* how often the hold was over and owed records were dropped, since the broker's start */
+    bool leased;  /* somebody reads it */
+};
+void sl_consumers_begin(struct sl_writer *w, uint64_t epoch, int64_t now_ns);
+int sl_consumers_open(struct sl_reader *r, uint64_t *ret_epoch, int64_t *ret_now_ns);
+void sl_consumer_write(struct sl_writer *w, const struct sl_consumer *consumer);
+bool sl_consumer_next(struct sl_reader *r, struct sl_consumer *ret);
+void sl_consumer_name_encode(struct sl_writer *w, struct sl_slice consumer);
+int sl_consumer_name_decode(struct sl_reader *r, struct sl_slice *ret_consumer);
