@@ -39,6 +39,13 @@ void home_grown(void *arg, struct sl_slice sandbox)
     stops_grown(h->stops, sandbox, now_ns);
 }
 
+void home_told(void *arg, struct sl_slice note)
+{
+    struct home *h = arg;
+    if (h->stops)
+        stops_told(h->stops, note, sl_monotonic_ns());
+}
+
 static void unknown(struct home *h, struct sl_request *request)
 {
     sl_count(&h->counts.refused, 1);
@@ -171,6 +178,20 @@ static void wait_for_work(struct home *h, int64_t until_ns)
             ;
 }
 
+/* Another store, or one that may have lost something: collectors come anew and ask where they stand. */
+static void tell_collectors(struct home *h)
+{
+    uint64_t epoch = store_epoch(h->store), setbacks = store_setbacks(h->store);
+    if (epoch == h->epoch && setbacks == h->setbacks)
+        return;
+    sl_log(SL_WARNING, epoch == h->epoch ? "store.setback" : "store.emptied", "epoch=%016llx",
+           (unsigned long long)epoch);
+    h->epoch = epoch;
+    h->setbacks = setbacks;
+    sl_server_renew(h->ingest_link, epoch, true);
+    sl_server_renew(h->query_link, epoch, false);
+}
+
 /* What is durable is answered first, then who waited for it, then what is new. */
 static void run_store(struct home *h)
 {
@@ -214,6 +235,7 @@ void home_run(struct home *h)
 {
     while (!asked_to_end(h)) {
         run_store(h);
+        tell_collectors(h);
         take_calls(h);
         int64_t now_ns = sl_monotonic_ns();
         bool more = take_ingest(h, now_ns);

@@ -23,14 +23,16 @@ struct home {
     struct sl_mailbox mailbox; /* calls of operators */
     int wake_fd;               /* eventfd: the store wants to run */
     int signals_fd;
-    int64_t started_ns;   /* monotonic */
-    int64_t published_ns; /* when counts and status were published last */
-    const char *trouble;  /* the store's, as published */
+    int64_t started_ns;       /* monotonic */
+    uint64_t epoch, setbacks; /* the store's, as collectors were last told */
+    int64_t published_ns;     /* when counts and status were published last */
+    const char *trouble;      /* the store's, as published */
 };
 
 /* The store's callbacks; `arg` is the home. */
 void home_wake(void *arg);
 void home_grown(void *arg, struct sl_slice sandbox);
+void home_told(void *arg, struct sl_slice note);
 /* Runs until SIGTERM or SIGINT; then everything that was taken is durable and answered. */
 void home_run(struct home *h);
 /* After the operations pages were freed: ends calls that nobody has taken. */

@@ -78,6 +78,7 @@ static void open_store(struct home *h, const struct broker_options *o)
         .sandbox_bytes = (uint64_t)o->sandbox_bytes,
         .wake = home_wake,
         .grown = home_grown,
+        .told = home_told,
         .arg = h,
     };
     const char *why = NULL;
@@ -110,6 +111,8 @@ static void open_links(struct home *h, const struct broker_options *o)
              fault == -EINVAL  ? "is empty"
              : fault == -E2BIG ? "is longer than 4096 bytes"
                                : strerror(-fault));
+    h->epoch = store_epoch(h->store);
+    h->setbacks = store_setbacks(h->store);
     h->ingest_link = listen_at("ingest", o->ingest, sl_slice(secret, bytes), store_epoch(h->store));
     h->query_link = listen_at("query", o->query, sl_slice(secret, bytes), store_epoch(h->store));
     explicit_bzero(secret, sizeof secret);

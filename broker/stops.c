@@ -19,6 +19,7 @@
     (30 * SL_NS_PER_S) /* a live collector that sends nothing of the sandbox that long has nothing */
 #define RETRY_NS (1 * SL_NS_PER_S)
 #define TICK_NS  (100 * SL_NS_PER_MS)
+#define TELL_NS  (1 * SL_NS_PER_S) /* other brokers hear of each that often; a word may get lost */
 /* After a restart collectors come back with a back-off of up to 5 s. */
 #define COMEBACK_NS (5 * SL_NS_PER_S)
 
@@ -48,9 +49,11 @@ struct stopping {
     struct host *host;
     uint64_t version;
     int64_t since_ns;
-    int64_t moved_ns; /* last sign of its collector */
-    int64_t retry_ns; /* not before: set it STOPPED */
-    bool ending;      /* STOPPED is on its way to the disk; `single` holds a pointer to this */
+    int64_t moved_ns;     /* last sign of its collector */
+    int64_t retry_ns;     /* not before: set it STOPPED */
+    int64_t elsewhere_ns; /* when another broker last said that it has a live collector of it */
+    int64_t told_ns;      /* when the other brokers were last told */
+    bool ending;          /* STOPPED is on its way to the disk; `single` holds a pointer to this */
     bool hashed;
     struct stopping *prev, *next;
     UT_hash_handle hh;
@@ -192,6 +195,22 @@ static void untrack(struct stops *s, struct stopping *e)
     count(s);
 }
 
+static bool is_live(const struct host *host, int64_t now_ns)
+{
+    return host->live_ns != INT64_MIN && now_ns - host->live_ns < LIVE_NS;
+}
+
+/* What brokers say to each other: whether a live collector of it is here, and its id. */
+static void tell(struct stops *s, struct stopping *e, int64_t now_ns)
+{
+    uint8_t note[1 + SL_ID_MAX_BYTES];
+    static_assert((int)sizeof note <= (int)STORE_NOTE_MAX_BYTES, "a word");
+    note[0] = is_live(e->host, now_ns);
+    memcpy(note + 1, e->id, e->bytes);
+    store_tell(s->store, sl_slice(note, 1 + e->bytes));
+    e->told_ns = now_ns;
+}
+
 static void announce(struct stops *s, struct stopping *e, struct host *host, int64_t now_ns)
 {
     if (e->host)
@@ -199,6 +218,7 @@ static void announce(struct stops *s, struct stopping *e, struct host *host, int
     e->host = host;
     e->version = ++s->version;
     DL_APPEND(host->stopping, e);
+    tell(s, e, now_ns);
     answer_all(s, host, now_ns);
 }
 
@@ -220,6 +240,7 @@ static void track(struct stops *s, struct sl_slice id, struct sl_slice host_name
         e->bytes = id.bytes;
         e->stops = s;
         e->since_ns = e->moved_ns = now_ns;
+        e->elsewhere_ns = INT64_MIN;
         e->hashed = true;
         HASH_ADD_KEYPTR(hh, s->sandboxes, e->id, e->bytes, e);
     }
@@ -256,6 +277,21 @@ void stops_grown(struct stops *s, struct sl_slice sandbox, int64_t now_ns)
         stops_look(s, sandbox, now_ns);
 }
 
+void stops_told(struct stops *s, struct sl_slice note, int64_t now_ns)
+{
+    struct sl_slice id = sl_slice(note.data + 1, note.bytes - 1);
+    if (note.bytes < 2 || !sl_sandbox_id_valid(id))
+        return;
+    struct stopping *e;
+    HASH_FIND(hh, s->sandboxes, id.data, id.bytes, e);
+    if (!e) {
+        stops_look(s, id, now_ns);
+        HASH_FIND(hh, s->sandboxes, id.data, id.bytes, e);
+    }
+    if (e && note.data[0])
+        e->elsewhere_ns = now_ns;
+}
+
 static void on_ended(void *arg, bool taken)
 {
     struct stopping *e = arg;
@@ -274,6 +310,11 @@ static void end(struct stops *s, struct stopping *e, int64_t now_ns)
     e->ending = true;
     if (single_change(s->store, &change, on_ended, e) != 0)
         e->ending = false;
+}
+
+static bool is_elsewhere(const struct stopping *e, int64_t now_ns)
+{
+    return e->elsewhere_ns != INT64_MIN && now_ns - e->elsewhere_ns < LIVE_NS;
 }
 
 static void run_host(struct stops *s, struct host *host, int64_t now_ns)
@@ -298,7 +339,13 @@ static void run_host(struct stops *s, struct host *host, int64_t now_ns)
     DL_FOREACH_SAFE(host->stopping, e, after)
     {
         int64_t hoped_ns = host->live_ns > e->since_ns ? host->live_ns : e->since_ns;
-        bool nobody = now_ns - hoped_ns >= LIVE_NS || now_ns - e->moved_ns >= QUIET_NS;
+        if (e->elsewhere_ns > hoped_ns)
+            hoped_ns = e->elsewhere_ns;
+        /* Who has the collector judges its silence. */
+        bool quiet = now_ns - e->moved_ns >= QUIET_NS && (is_live(host, now_ns) || !is_elsewhere(e, now_ns));
+        bool nobody = now_ns - hoped_ns >= LIVE_NS || quiet;
+        if (now_ns - e->told_ns >= TELL_NS)
+            tell(s, e, now_ns);
         if (nobody && !e->ending && now_ns >= e->retry_ns)
             end(s, e, now_ns);
     }

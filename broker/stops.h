@@ -3,6 +3,9 @@
  * The stop protocol: a sandbox said to be stopped is STOPPING until the collector of its host has read its
  * files to the end and says STOPPED, or until nobody can be expected to.
  *
+ * Where several brokers share a store, each follows every sandbox that is STOPPING and tells the others once
+ * a second (store_tell) whether it has a live collector of its host; who has none waits for who has.
+ *
  * Collectors keep a NOTICES request here; it is answered as soon as a sandbox of their host becomes STOPPING.
  * A host is live while such a request is here and for 5 s after. A sandbox whose host is not live for 5 s is
  * set STOPPED from here, and so is one whose live collector has sent nothing of it for 30 s. The list
@@ -23,6 +26,8 @@ void stops_free(struct stops *s);
 void stops_look(struct stops *s, struct sl_slice sandbox, int64_t now_ns);
 /* From the store's `grown`. */
 void stops_grown(struct stops *s, struct sl_slice sandbox, int64_t now_ns);
+/* From the store's `told`: another broker's word. */
+void stops_told(struct stops *s, struct sl_slice note, int64_t now_ns);
 /* A NOTICES request; it is answered sooner or later. */
 void stops_notices(struct stops *s, struct sl_request *request, int64_t now_ns);
 /* Deadlines; returns when to call again at the latest. */

@@ -63,6 +63,13 @@ size_t link_peers_count(const struct link_peers *peers, uint8_t role)
     return count;
 }
 
+void link_peers_each(struct link_peers *peers, void (*each)(struct link_peer *peer))
+{
+    for (size_t i = 0; i < LINK_PEER_BUCKETS; i++)
+        for (struct link_peer *peer = peers->bucket[i]; peer; peer = peer->next)
+            each(peer);
+}
+
 void link_peers_free_all(struct link_peers *peers)
 {
     for (size_t i = 0; i < LINK_PEER_BUCKETS; i++) {

@@ -42,6 +42,7 @@ struct link_peer *link_peers_find(const struct link_peers *peers, uint32_t id);
 void link_peer_mark_gone(struct link_peer *peer, int64_t now_ns);
 /* Finds connections that went unseen, and frees entries that are gone for a while and hold nothing. */
 void link_peers_sweep(struct link_peers *peers, int64_t now_ns);
+void link_peers_each(struct link_peers *peers, void (*each)(struct link_peer *peer));
 /* Connections of that role that are there now. */
 size_t link_peers_count(const struct link_peers *peers, uint8_t role);
 void link_peers_free_all(struct link_peers *peers);

@@ -478,6 +478,19 @@ void sl_request_refuse(struct sl_request *request, uint8_t status, const char *s
 
 /* ---- the outside ---- */
 
+static void drop_peer(struct link_peer *peer)
+{
+    if (!peer->gone)
+        nng_pipe_close(peer_pipe(peer));
+}
+
+void sl_server_renew(struct sl_server *s, uint64_t epoch, bool drop)
+{
+    s->epoch = epoch;
+    if (drop)
+        link_peers_each(&s->peers, drop_peer);
+}
+
 int sl_server_fd(const struct sl_server *s)
 {
     return s->mailbox.fd;

@@ -42,6 +42,9 @@ int sl_server_new(const struct sl_server_options *options, struct sl_server **re
 /* Stops receiving; unanswered requests are dropped (their askers see the connection close). */
 void sl_server_free(struct sl_server *s);
 int sl_server_fd(const struct sl_server *s);
+/* From now on WELCOME says this epoch. `drop`: connections are closed, so that their peers come anew and
+ * hear of it; requests that were received are still answered, to nobody. */
+void sl_server_renew(struct sl_server *s, uint64_t epoch, bool drop);
 /* The TCP port it listens on (the url may have said 0); 0 for ipc. */
 uint16_t sl_server_port(const struct sl_server *s);
 /* The next request in order of arrival, or NULL. */

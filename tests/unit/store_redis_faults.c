@@ -343,8 +343,8 @@ static void wrong_places_are_refused_in_a_sentence(void **state)
 {
     struct world *w = *state;
     static const char *const urls[] = {
-        "redis://",      "redis://h:0",          "redis://h:99999", "redis://a,,b",       "redis://h?what=1",
-        "redis://u:p@h", "redis://h?replicas=x", "rediss://h",      "redis://h?wait_ms=", "redis://[::1",
+        "redis://",    "redis://h:0",          "redis://h:99999", "redis://a,,b",       "redis://h?what=1",
+        "redis://u@h", "redis://h?replicas=x", "rediss://h",      "redis://h?wait_ms=", "redis://[::1",
     };
     for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
         struct store_options options = w->options;

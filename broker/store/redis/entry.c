@@ -9,6 +9,7 @@
 #include <sys/random.h>
 
 const char channel[] = "sandlog:grown";
+const char notes_channel[] = "sandlog:notes";
 const char epoch_key[] = "sandlog:epoch";
 const char list_key[] = "sandlog:list";
 

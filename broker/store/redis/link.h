@@ -9,10 +9,19 @@
 #pragma once
 #include "wire/slice.h"
 #include <hiredis/hiredis.h>
+#include <stdatomic.h>
 
-enum { LINK_SEEDS_MAX = 16, LINK_NODES_MAX = 256, LINK_SLOTS = 16384, LINK_HOST_BYTES = 254 };
+enum {
+    LINK_SEEDS_MAX = 16,
+    LINK_NODES_MAX = 256,
+    LINK_SLOTS = 16384,
+    LINK_HOST_BYTES = 254,
+    LINK_WHY_BYTES = 320
+};
 
-/* What redis://HOST[:PORT][,HOST[:PORT]...][?replicas=N&wait_ms=MS&user=NAME&password_file=PATH] says. */
+/* What
+ * redis://[[USER]:PASSWORD@]HOST[:PORT][,HOST[:PORT]...][?replicas=N&wait_ms=MS&user=NAME&password_file=PATH]
+ * says. */
 struct location {
     struct {
         char host[LINK_HOST_BYTES];
@@ -27,8 +36,11 @@ struct location {
 const char *location_parse(const char *url, struct location *ret);
 
 struct link;
-/* `timeout_ms` of one answer. -ENOMEM. No connection is made yet. */
-int link_new(const struct location *location, int timeout_ms, struct link **ret);
+/*
+ * `timeout_ms` of one answer. `topology` is shared by all links of a store: when it moves, each asks anew who
+ * is master. -ENOMEM. No connection is made yet.
+ */
+int link_new(const struct location *location, int timeout_ms, const atomic_uint *topology, struct link **ret);
 void link_free(struct link *l);
 /*
  * Connects to what is known of and learns where the slots are. 0, or -ENOTCONN; link_why() then says it in a
@@ -36,8 +48,6 @@ void link_free(struct link *l);
  */
 int link_connect(struct link *l);
 const char *link_why(const struct link *l);
-/* Grows with every connection made: what was remembered of a server may be wrong since. */
-unsigned link_generation(const struct link *l);
 /* The slot of a key, by its hash tag if it has one. */
 unsigned link_slot(struct sl_slice key);
 
@@ -73,5 +83,11 @@ void link_round(struct link *l, struct call *calls, size_t count);
 /* The error text of a reply that is one, else NULL. */
 const char *reply_error(const redisReply *reply);
 
+/*
+ * Looks at every master: *ret_identity changes when one was restarted, failed over, or gave way to another
+ * one. 0; -ENOTCONN, or -EAGAIN when one does not take writes or may lose what it was given: link_why() says
+ * it. With -EAGAIN the identity is told all the same.
+ */
+int link_look(struct link *l, uint64_t *ret_identity);
 /* A connection of its own to the first server that answers, for pub/sub; NULL. */
 redisContext *link_extra(struct link *l);

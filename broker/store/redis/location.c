@@ -44,6 +44,45 @@ static const char *read_password(const char *path, size_t bytes, struct location
     return NULL;
 }
 
+static int hex(char c)
+{
+    const char *digits = "0123456789abcdef";
+    const char *at = c ? strchr(digits, c >= 'A' && c <= 'F' ? c + 32 : c) : NULL;
+    return at ? (int)(at - digits) : -1;
+}
+
+/* With %XX for what a URL can't hold. */
+static bool copy_decoded(char *out, size_t capacity, const char *at, const char *end)
+{
+    size_t bytes = 0;
+    while (at < end && bytes + 1 < capacity) {
+        char c = *at++;
+        if (c == '%') {
+            if (end - at < 2 || hex(at[0]) < 0 || hex(at[1]) < 0)
+                return false;
+            c = (char)(hex(at[0]) * 16 + hex(at[1]));
+            at += 2;
+        }
+        if (!c)
+            return false;
+        out[bytes++] = c;
+    }
+    out[bytes] = 0;
+    return at == end;
+}
+
+/* USER:PASSWORD, :PASSWORD */
+static const char *parse_login(const char *at, const char *end, struct location *ret)
+{
+    const char *colon = memchr(at, ':', (size_t)(end - at));
+    if (!colon)
+        return "a login is USER:PASSWORD@ or :PASSWORD@";
+    if (!copy_decoded(ret->user, sizeof ret->user, at, colon) ||
+        !copy_decoded(ret->password, sizeof ret->password, colon + 1, end))
+        return "the user or the password is too long, or a % in it is not %25";
+    return NULL;
+}
+
 /* HOST, HOST:PORT, [V6], [V6]:PORT */
 static const char *parse_seed(const char *at, const char *end, struct location *ret)
 {
@@ -110,8 +149,11 @@ const char *location_parse(const char *url, struct location *ret)
     if (stop > at && stop[-1] == '/')
         stop--;
     const char *why = NULL;
-    if (memchr(at, '@', (size_t)(stop - at)))
-        return "no password in the URL, please: others can see it; use ?password_file=PATH";
+    const char *login = memrchr(at, '@', (size_t)(stop - at));
+    if (login) {
+        why = parse_login(at, login, ret);
+        at = login + 1;
+    }
     while (!why) {
         const char *comma = memchr(at, ',', (size_t)(stop - at));
         why = parse_seed(at, comma ? comma : stop, ret);

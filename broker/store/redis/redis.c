@@ -22,11 +22,13 @@ static void redis_free(struct redis *r)
         sl_block_builder_free(r->gap);
     free(r->record);
     ids_free(r->grown);
+    ids_free(r->notes_in);
+    ids_free(r->notes_out);
     ids_free(r->fallen);
     watched_free(r);
-    if (r->stop_pipe[0] > 0) {
-        close(r->stop_pipe[0]);
-        close(r->stop_pipe[1]);
+    if (r->watcher_pipe[0] > 0) {
+        close(r->watcher_pipe[0]);
+        close(r->watcher_pipe[1]);
     }
     pthread_cond_destroy(&r->work);
     pthread_mutex_destroy(&r->mutex);
@@ -52,7 +54,7 @@ static struct redis *redis_new(const struct store_options *options)
     r->record = malloc(SL_RECORD_MAX_BYTES);
     if (!r->record || sl_block_builder_new(&r->gap) ||
         getrandom(r->instance, sizeof r->instance, 0) != sizeof r->instance ||
-        pipe2(r->stop_pipe, O_CLOEXEC | O_NONBLOCK) != 0) {
+        pipe2(r->watcher_pipe, O_CLOEXEC | O_NONBLOCK) != 0) {
         redis_free(r);
         return NULL;
     }
@@ -77,7 +79,7 @@ int redis_open(const struct store_options *options, struct store **ret, const ch
         return -ENOMEM;
     r->location = location;
     r->store.engine = &engine;
-    int fault = link_new(&r->location, ANSWER_MS, &r->link);
+    int fault = link_new(&r->location, ANSWER_MS, &r->topology, &r->link);
     if (fault == 0)
         fault = epoch_get(r->link, &r->epoch, why);
     r->epoch_found = r->epoch;
@@ -103,16 +105,17 @@ static void redis_run(struct store *s)
     struct redis *r = (struct redis *)s;
     pthread_mutex_lock(&r->mutex);
     struct store_batch *good = r->good, *bad = r->bad;
-    struct ids *grown = r->grown;
+    struct ids *grown = r->grown, *notes = r->notes_in;
     struct compaction *compacted = r->compacted;
     bool tick = r->tick;
     r->good = r->bad = NULL;
     r->good_end = &r->good;
     r->bad_end = &r->bad;
-    r->grown = NULL;
+    r->grown = r->notes_in = NULL;
     r->compacted = NULL;
     r->tick = false;
     r->epoch = r->epoch_found;
+    r->setbacks = r->setbacks_found;
     pthread_mutex_unlock(&r->mutex);
     while (good || bad) {
         struct store_batch *batch = good ? good : bad;
@@ -135,6 +138,9 @@ static void redis_run(struct store *s)
     for (struct ids *i = oldest; i; i = i->next)
         r->options.grown(r->options.arg, sl_slice(i->id, i->bytes));
     ids_free(oldest);
+    for (struct ids *i = notes; i && r->options.told; i = i->next)
+        r->options.told(r->options.arg, sl_slice(i->id, i->bytes));
+    ids_free(notes);
     while (compacted) {
         struct compaction *next = compacted->next;
         compacted->done(compacted->arg, compacted->fault);
@@ -145,6 +151,12 @@ static void redis_run(struct store *s)
         watched_tick(r);
 }
 
+static void redis_wake_watcher(struct redis *r)
+{
+    ssize_t ignored = write(r->watcher_pipe[1], "x", 1);
+    (void)ignored;
+}
+
 static void redis_close(struct store *s)
 {
     struct redis *r = (struct redis *)s;
@@ -152,8 +164,7 @@ static void redis_close(struct store *s)
     atomic_store(&r->closing, true);
     pthread_cond_signal(&r->work);
     pthread_mutex_unlock(&r->mutex);
-    ssize_t ignored = write(r->stop_pipe[1], "x", 1);
-    (void)ignored;
+    redis_wake_watcher(r);
     pthread_join(r->writer, NULL);
     pthread_join(r->watcher, NULL);
     while (r->compactions) {
@@ -171,6 +182,22 @@ static void redis_close(struct store *s)
 static uint64_t redis_epoch(const struct store *s)
 {
     return ((const struct redis *)s)->epoch;
+}
+
+static uint64_t redis_setbacks(const struct store *s)
+{
+    return ((const struct redis *)s)->setbacks;
+}
+
+static void redis_tell(struct store *s, struct sl_slice note)
+{
+    struct redis *r = (struct redis *)s;
+    pthread_mutex_lock(&r->mutex);
+    bool first = !r->notes_out;
+    int fault = ids_push(&r->notes_out, note);
+    pthread_mutex_unlock(&r->mutex);
+    if (first && fault == 0)
+        redis_wake_watcher(r);
 }
 
 static const char *redis_trouble(const struct store *s)
@@ -229,6 +256,8 @@ static const struct store_engine engine = {
     .close = redis_close,
     .epoch = redis_epoch,
     .trouble = redis_trouble,
+    .setbacks = redis_setbacks,
+    .tell = redis_tell,
     .run = redis_run,
     .append = redis_append,
     .place = redis_place,

@@ -63,7 +63,8 @@ struct redis {
     struct store_options options;
     struct location location;
     uint8_t instance[INSTANCE_BYTES]; /* of this broker, in tokens and messages */
-    uint64_t epoch;                   /* home's copy */
+    uint64_t epoch, setbacks;         /* home's copies */
+    atomic_uint topology;             /* moved by the watcher when servers changed */
     atomic_bool down;                 /* the watcher gets no answer: home does not ask */
     atomic_bool closing;
 
@@ -73,10 +74,11 @@ struct redis {
     struct store_batch *good, **good_end; /* to be told: fault 0 */
     struct store_batch *bad, **bad_end;   /* to be told: -EIO */
     struct ids *grown;
+    struct ids *notes_out, *notes_in;
     struct ids *fallen; /* for the writer: Redis fell behind what home has seen of these */
     struct compaction *compactions, *compacted;
     bool tick; /* a second has passed */
-    uint64_t epoch_found;
+    uint64_t epoch_found, setbacks_found;
     uint64_t sandboxes;
     int64_t write_trouble_ns; /* when it was met */
     char write_trouble[TROUBLE_BYTES];
@@ -85,7 +87,7 @@ struct redis {
     struct sl_histogram latency;
 
     pthread_t writer, watcher;
-    int stop_pipe[2]; /* ends the watcher's sleep */
+    int watcher_pipe[2]; /* ends the watcher's sleep */
 
     /* home: */
     struct link *link;
@@ -101,7 +103,7 @@ struct redis {
 };
 
 extern struct script append_script, heads_script;
-extern const char channel[], epoch_key[], list_key[];
+extern const char channel[], notes_channel[], epoch_key[], list_key[];
 
 /* Keys of a sandbox: "sandlog:{ID}:h" and ":s". Returns the bytes. */
 size_t key_of(char out[KEY_BYTES], struct sl_slice id, char kind);

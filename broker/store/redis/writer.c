@@ -590,7 +590,7 @@ void *writer_main(void *arg)
 {
     struct redis *r = arg;
     struct writer *w = calloc(1, sizeof *w);
-    int fault = w ? link_new(&r->location, ANSWER_MS + r->location.wait_ms, &w->link) : -ENOMEM;
+    int fault = w ? link_new(&r->location, ANSWER_MS + r->location.wait_ms, &r->topology, &w->link) : -ENOMEM;
     assert(fault == 0);
     w->redis = r;
     w->jitter = sl_load32(r->instance);
