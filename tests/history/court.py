@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who gives each sandbox its readers, reads it once more in every form when it is over, and adds up what came of it."""
+import http.client
+import json
+import queue
+import random
+import threading
+import time
+
+from harness import PATIENCE
+from readers import KINDS, MANY, ManyReader, Reader
+from rules import View, Violation
+
+OVER_S = 150  # from a sandbox's end until every reader has its `end`, under faults
+
+
+class Court:
+    def __init__(self, world, ledger, seed, readers_each=2):
+        self.world, self.ledger, self.seed, self.each = world, ledger, seed, readers_each
+        self.readers = {}       # sandbox -> its readers
+        self.many = []
+        self.waiting = []       # sandboxes for the next reader of several
+        self.fault = None
+        self.ended = queue.Queue()
+        self.left = 0
+        self.lock = threading.Lock()
+        self.sum = dict.fromkeys(("sandboxes", "written", "numbered", "delivered", "gaps", "missing", "readers", "connects", "resumes", "final", "probes"), 0)
+        self.kinds = {}
+        self.dice = random.Random(f"{seed}/court")
+        self.threads = [threading.Thread(target=self._work, daemon=True) for _ in range(3)]
+        self.threads.append(threading.Thread(target=self._probe, daemon=True))
+        self.live, self.over = [], False
+        for t in self.threads:
+            t.start()
+
+    # ---- from the generator's thread ------------------------------------------------------------------------------
+    def on_new(self, box):
+        dice = random.Random(f"{self.seed}/readers/{box.name}")
+        mine = [Reader(kind, self.world.port, box.box) for kind in dice.sample([k for k in KINDS if k != "late"], self.each)]
+        box.late_at = time.monotonic() + dice.uniform(1, 5)
+        with self.lock:
+            self.readers[box.name] = mine
+            self.live.append(box)
+            self.waiting.append(box.box)
+            if len(self.waiting) == 3:
+                self.many.append(ManyReader(dice.choice(MANY), self.world.port, self.waiting))
+                self.waiting = []
+
+    def on_end(self, box):
+        with self.lock:
+            self.live.remove(box)
+            self.left += 1
+        self.ended.put(box)
+
+    def put(self, name, code):
+        threading.Thread(target=self._put, args=(name, code), daemon=True).start()
+
+    def _put(self, name, code):
+        while not self.over and self.ask("PUT", "/v1/sandboxes/" + name, json.dumps({"state": "stopped", "exit_code": code}))[0] != 200:
+            time.sleep(0.3)
+
+    # ---- from the main thread -------------------------------------------------------------------------------------
+    def turn(self):
+        """Raises what a reader found; lets late readers begin; lets go of those of several that are done."""
+        if self.fault:
+            raise self.fault
+        with self.lock:
+            everyone = [r for mine in self.readers.values() for r in mine] + self.many
+            for box in self.live:
+                if box.late_at and time.monotonic() > box.late_at:
+                    seen = [s for r in self.readers[box.name] for s in r.seen]
+                    if seen:
+                        number, cursor = seen[len(seen) // 2]
+                        self.readers[box.name].append(Reader("late", self.world.port, box.box, after=cursor, first=number + 1))
+                        box.late_at = None
+            for r in [m for m in self.many if m.finished]:
+                for view in r.views.values():
+                    self._complete(view, r.finished)
+                self._add(r, r.views.values())
+                self.many.remove(r)
+        for r in everyone:
+            if r.fault:
+                raise r.fault
+
+    def finish(self, seconds):
+        """All sandboxes have ended; waits until they are judged."""
+        deadline = time.monotonic() + seconds * PATIENCE
+        while self.left or self.many:
+            self.turn()
+            if not self.left and self.waiting:
+                self.waiting = []
+            if time.monotonic() > deadline:
+                raise Violation("end", "the court", f"{self.left} sandboxes are not over; of several: "
+                                + "; ".join(f"{m.name}: {[v.over for v in m.views.values()]}, status {m.status}" for m in self.many))
+            time.sleep(0.02)
+        self.over = True
+        self.turn()
+
+    # ---- judging one sandbox --------------------------------------------------------------------------------------
+    def ask(self, method, path, body=None):
+        try:
+            return self.world.request(method, path, body, {"Content-Type": "application/json"} if body else {}, timeout=20)
+        except (OSError, http.client.HTTPException):
+            return 0, {}, b""
+
+    def _work(self):
+        while not self.over:
+            try:
+                box = self.ended.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            try:
+                if self._judge(box):
+                    with self.lock:
+                        self.left -= 1
+                else:
+                    self.ended.put(box)
+                    time.sleep(0.1)
+            except Exception as e:  # told by turn()
+                self.fault = self.fault or e
+                return
+
+    def _judge(self, box):
+        """True when all of it has been seen to be right; False: not yet."""
+        mine = self.readers[box.name]
+        status, _, body = self.ask("GET", "/v1/sandboxes/" + box.name)
+        state = json.loads(body) if status == 200 else {}
+        late = time.monotonic() - box.ended > OVER_S * PATIENCE
+        if state.get("state") != "stopped":
+            if late:
+                raise Violation("end", box.name, f"not stopped {OVER_S} s after its end by {box.ending}: status {status}, {state}; written {box.box.written}")
+            if box.ending == "put" and state and time.monotonic() - box.ended > 15:
+                self._put(box.name, 7)
+            return False
+        if any(r.finished is None and not r.fault for r in mine):
+            if late:
+                raise Violation("end", box.name, "followers without end: " + "; ".join(
+                    f"{r.name}: {r.view.delivered} lines, status {r.status}, {r.connects} connections" for r in mine if r.finished is None))
+            return False
+        if any(r.fault for r in mine) or not self._read_whole(box, late):
+            return False
+        for r in mine:
+            self._complete(r.view, r.finished, box.ending == "put")
+            self._add(r, [r.view])
+        with self.lock:
+            self.sum["sandboxes"] += 1
+            self.sum["written"] += sum(box.box.written.values())
+            self.sum["numbered"] += len(box.box.settled)
+            del self.readers[box.name]
+        if box.dice.random() < 0.5 and not any(box.name in m.views for m in self.many):
+            self.ask("DELETE", "/v1/sandboxes/" + box.name)
+        box.remove()
+        return True
+
+    def _complete(self, view, finished, put=False):
+        if finished == "stopped before it was followed":
+            return
+        if put or (view.over and finished == "all ended"):
+            # Whose stop was the control plane's word may have got its `end` 5 s later without the collector.
+            return
+        view.complete()
+
+    def _read_whole(self, box, late):
+        """Once more from the beginning, in each form. Not yet all there: False."""
+        views = []
+        for form in ("ndjson", "text", "sse"):
+            status, headers, body = self.ask("GET", f"/v1/sandboxes/{box.name}/logs?format={form}&gaps=1&data=json")
+            if status != 200:
+                if late:
+                    raise Violation("acknowledged", box.name, f"read as {form}: status {status} {body[:200]}")
+                return False
+            view = View(box.box, f"{form} of {box.name}, read when it was over")
+            READ[form](view, body)
+            if form == "text":
+                view.next_seq = None
+            # After a stop by PUT without its collector the rest comes later.
+            if box.ending == "put" and form == "ndjson" and not late:
+                try:
+                    view.complete()
+                except Violation as v:
+                    if v.rule == "missing":
+                        return False
+                    raise
+            view.complete()
+            views.append(view)
+        with self.lock:
+            self.sum["final"] += sum(v.delivered for v in views)
+            self.sum["missing"] += views[0].missing
+        return True
+
+    def _add(self, reader, views):
+        self.kinds[reader.kind] = self.kinds.get(reader.kind, 0) + 1
+        self.sum["readers"] += 1
+        self.sum["connects"] += reader.connects
+        self.sum["resumes"] += reader.resumes
+        self.sum["delivered"] += sum(v.delivered for v in views)
+        self.sum["gaps"] += sum(v.gaps for v in views)
+
+    # ---- short reads at random, and what was acknowledged is pruned -----------------------------------------------------
+    def _probe(self):
+        while not self.over:
+            time.sleep(0.2)
+            with self.lock:
+                live = list(self.live)
+            if not live:
+                continue
+            box = self.dice.choice(live)
+            try:
+                status, _, body = self.ask("GET", f"/v1/sandboxes/{box.name}/logs?format=ndjson&tail=50")
+                if status == 200:
+                    READ["ndjson"](View(box.box, f"tail of {box.name}", None), body)
+                    self.sum["probes"] += 1
+                for box in live:
+                    if box.rotation == "acknowledged":
+                        status, _, body = self.ask("GET", "/v1/sandboxes/" + box.name)
+                        if status == 200 and box in self.live:
+                            box.prune(json.loads(body)["lines"])
+            except Exception as e:  # told by turn()
+                self.fault = self.fault or e
+                return
+
+
+def read_ndjson(view, body):
+    for line in body.split(b"\n"):
+        if line:
+            o = json.loads(line)
+            if "event" not in o:
+                view.line(o)
+            elif o["event"] == "gap":
+                view.gap(o)
+            else:
+                view.end(o)
+
+
+def read_text(view, body):
+    lines = body.split(b"\n")
+    for line in lines[:-1]:
+        if line.startswith(b"--- sandlog: gap"):
+            view.gap(None)
+        else:
+            view.text(line)
+
+
+def read_sse(view, body):
+    for event in body.split(b"\n\n"):
+        fields = dict(line.split(b": ", 1) for line in event.split(b"\n") if b": " in line)
+        if fields.get(b"event") == b"log":
+            view.line(json.loads(fields[b"data"]))
+        elif fields.get(b"event") == b"gap":
+            view.gap(json.loads(fields[b"data"]))
+        elif fields.get(b"event") == b"end":
+            view.end(json.loads(fields[b"data"]))
+
+
+READ = {"ndjson": read_ndjson, "text": read_text, "sse": read_sse}

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The history checker: what readers saw, held against what was written.
+
+A line describes itself: sandbox, container, stream, its number within the container, its time, a checksum. So a reader's `View`
+needs no copy of the text: it knows from each line where it belongs and whether it is whole. The `Ledger` counts what was written
+and keeps, per sandbox, which line has which number of the store: what one reader was given is settled for all that come later.
+
+A broken rule raises `Violation` with the rule's name, the reader and the lines around it. About 200,000 lines/s of one core.
+"""
+import base64
+import re
+import threading
+import time
+import zlib
+from collections import deque
+
+RULES = {
+    "invented": "nothing is delivered that nobody wrote",
+    "bytes": "bytes, stream, container and time are those that were written",
+    "order": "a container's lines come in the order they were written",
+    "doubled": "no line is delivered twice",
+    "missing": "written = delivered + gaps: what does not come is told in its place",
+    "acknowledged": "a line that was ever delivered is there after any crash, with the same number",
+    "cursor": "numbers and cursors grow, numbers without a hole",
+    "end": "`end` comes once, last, and tells the truth",
+}
+HEAD = re.compile(rb"([^ /]+)/([^ ]+) (stdout|stderr) (\d+) (\d+) ([0-9a-f]{8}) ")
+
+
+class Violation(AssertionError):
+    def __init__(self, rule, who, what, context=()):
+        assert rule in RULES
+        self.rule = rule
+        super().__init__(f"RULE {rule} ({RULES[rule]})\n  reader: {who}\n  {what}" + "".join(f"\n    {c}" for c in context))
+
+
+def rfc3339(ns):
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(ns // 10**9)) + f".{ns % 10**9:09d}Z"
+
+
+def make_line(sandbox, container, stream, number, ns, pad=b""):
+    head = f"{sandbox}/{container} {stream} {number} {ns} ".encode()
+    return head + b"%08x " % zlib.crc32(pad, zlib.crc32(head)) + pad
+
+
+def parse_line(text):
+    """(sandbox, container, stream, number, ns), or None when it is not one of ours, whole."""
+    m = HEAD.match(text)
+    if not m or zlib.crc32(text[m.end():], zlib.crc32(text[:m.start(6)])) != int(m[6], 16):
+        return None
+    return m[1].decode(), m[2].decode(), m[3].decode(), int(m[4]), int(m[5])
+
+
+def line_bytes(o):
+    return base64.b64decode(o["raw"]) if "raw" in o else o["line"].encode()
+
+
+class Box:
+    """A sandbox in the ledger."""
+
+    def __init__(self, name, loses=False, gaps=False, times=True):
+        self.name = name
+        self.loses = loses          # its files are treated so that lines may be lost, if that is told
+        self.gaps = gaps or loses   # ... or so that a gap may be told although nothing is missing
+        self.times = times          # the runtime's times are in the file
+        self.written = {}           # container -> lines
+        self.settled = []           # number - 1 -> (container, number within it), as first delivered
+        self.lock = threading.Lock()
+
+
+class Ledger:
+    def __init__(self):
+        self.boxes = {}
+
+    def box(self, name, **more):
+        if name not in self.boxes:
+            self.boxes[name] = Box(name, **more)
+        return self.boxes[name]
+
+    def forget(self, name):
+        self.boxes.pop(name, None)
+
+
+class View:
+    """One reader's sight of one sandbox. `first`: the number it has to begin with (None: any)."""
+
+    def __init__(self, box, who, first=1):
+        self.box, self.who = box, who
+        self.next_seq = first
+        self.whole = first == 1  # sees the log from its beginning
+        self.next = {}           # container -> number expected
+        self.joining = {}        # (container, stream) -> pieces of a line so far
+        self.gap_at = {}         # container -> a gap came since its last line
+        self.any_gap = False     # ... since the last line at all
+        self.cursor = self.prefix = None
+        self.over = None         # the `end` it got
+        self.delivered = self.gaps = self.missing = 0
+        self.skipped = []        # (container, begin, end) of what did not come
+        self.recent = deque(maxlen=6)
+
+    def fail(self, rule, what):
+        raise Violation(rule, self.who, what, [f"before: {r}" for r in self.recent])
+
+    # ---- what arrives ---------------------------------------------------------------------------------------------
+    def line(self, o, cursor=True):
+        """An NDJSON object (also SSE with data=json)."""
+        seq, container, stream = o["seq"], o.get("container") or "main", o["stream"]
+        if self.over is not None:
+            self.fail("end", f"a line after `end`: {o}")
+        self._seq(seq, o)
+        if cursor:
+            self._cursor(o["cursor"], seq, o)
+        text = line_bytes(o)
+        if o.get("partial"):
+            first, pieces = self.joining.setdefault((container, stream), (o["time"], []))
+            pieces.append(text)
+            self._settle(seq, (container, -1), o)
+            return
+        when, pieces = self.joining.pop((container, stream), (o["time"], []))
+        pieces.append(text)
+        number = self._text(b"".join(pieces), container, stream, when, o)
+        self._settle(seq, (container, number), o)
+        self.recent.append((seq, container, number))
+
+    def text(self, text):
+        """A line of plain text, without its newline."""
+        if self.over is not None:
+            self.fail("end", f"a line after the end: {text[:80]!r}")
+        self.recent.append(("text", "", self._text(text, None, None, None, text[:120])))
+
+    def gap(self, o):
+        """A gap object; None for one in plain text."""
+        if self.over is not None:
+            self.fail("end", f"a gap after `end`: {o}")
+        if not self.box.gaps:
+            self.fail("invented", f"a gap where nothing can have been lost: {o}")
+        self.gaps += 1
+        self.any_gap = True
+        for container in self.box.written:
+            self.gap_at[container] = True
+        if self.box.loses:
+            self.joining.clear()
+        self.recent.append(("gap", o, ""))
+
+    def end(self, o):
+        if self.over is not None:
+            self.fail("end", f"a second `end`: {o}, after {self.over}")
+        self.over = o
+        if self.next_seq is not None and o.get("last_seq") != self.next_seq - 1:
+            self.fail("end", f"`end` says {o}, the last line delivered is {self.next_seq - 1}")
+        if o.get("lost") and not self.gaps and self.whole:
+            self.fail("end", f"`end` says {o}, no gap was told")
+
+    # ---- when all is over -----------------------------------------------------------------------------------------
+    def complete(self, to_seq=None):
+        """Everything that was written has come, or is told as missing."""
+        if self.next_seq is not None:
+            last = len(self.box.settled) if to_seq is None else to_seq
+            if self.next_seq - 1 < last:
+                self.fail("acknowledged", f"ends with {self.next_seq - 1}, others were given {last}")
+        if not self.whole:
+            return
+        for container, written in self.box.written.items():
+            have = self.next.get(container, 0)
+            if have < written:
+                self._lost(container, have, written, "the end")
+
+    # ---- the rules ------------------------------------------------------------------------------------------------
+    def _seq(self, seq, o):
+        if self.next_seq is not None and seq != self.next_seq:
+            if seq < self.next_seq:
+                self.fail("doubled", f"number {seq} again, {self.next_seq} was due: {o}")
+            if not self.any_gap:
+                self.fail("cursor", f"number {seq}, {self.next_seq} was due: {o}")
+        self.next_seq = seq + 1
+        self.any_gap = False
+
+    def _cursor(self, cursor, seq, o):
+        prefix, _, number = cursor.rpartition("-")
+        if int(number) != seq or (self.prefix is not None and prefix != self.prefix):
+            self.fail("cursor", f"cursor {cursor} of number {seq} after {self.cursor}: {o}")
+        self.cursor, self.prefix = cursor, prefix
+
+    def _settle(self, seq, what, o):
+        with self.box.lock:
+            settled = self.box.settled
+            if seq <= len(settled):
+                known = settled[seq - 1]
+                if known is None or known[1] is None:
+                    settled[seq - 1] = what
+                elif known != what and what[1] is not None:
+                    self.fail("acknowledged", f"number {seq} was {known}, is {what}: {o}")
+                return
+            settled.extend([None] * (seq - 1 - len(settled)))
+            settled.append(what)
+
+    def _text(self, text, container, stream, when, o):
+        """The number of the line, None for the remains of one that was torn by a loss."""
+        line = parse_line(text)
+        if line is None:
+            if (self.box.loses and (self.gaps or HEAD.match(text))) or (not self.whole and not self.next):
+                return None  # a beginning or an end whose other half is gone, or stands before where this reader began
+            self.fail("bytes" if HEAD.match(text) else "invented", f"damaged or not ours: {text[:200]!r} ({len(text)} bytes): {o}")
+        sandbox, of, on, number, ns = line
+        if sandbox != self.box.name or (container or of) != of:
+            self.fail("invented", f"a line of {sandbox}/{of} in {self.box.name}/{container}: {o}")
+        if stream and on != stream:
+            self.fail("bytes", f"stream {stream}, written to {on}: {o}")
+        if when and self.box.times and when != rfc3339(ns):
+            self.fail("bytes", f"time {when}, written {rfc3339(ns)}: {o}")
+        if number >= self.box.written.get(of, 0):
+            self.fail("invented", f"line {number} of {of} has not been written: {o}")
+        due = self.next.get(of, 0 if self.whole else number)
+        if number < due:
+            late = any(of == c and begin <= number < end for c, begin, end in self.skipped)
+            self.fail("order" if late else "doubled", f"line {number} of {of}, {due} was due: {o}")
+        if number > due:
+            self._lost(of, due, number, o)
+        self.next[of] = number + 1
+        self.gap_at[of] = False
+        self.delivered += 1
+        return number
+
+    def _lost(self, container, begin, end, o):
+        if not self.gap_at.get(container):
+            self.fail("missing", f"lines {begin} to {end - 1} of {container} did not come, no gap tells it; next: {o}")
+        if not self.box.loses:
+            self.fail("missing", f"lines {begin} to {end - 1} of {container} are lost where nothing may be lost; next: {o}")
+        self.missing += end - begin
+        self.skipped.append((container, begin, end))
