@@ -7,7 +7,9 @@
 #include <xxhash.h>
 
 enum {
-    HEAD_ROOM_BYTES = 64 << 10, /* of the buffer beyond one longest line: for the record's other fields */
+    /* One longest line and a record's other fields. The same whatever a line may have: whether a record is
+       read in one piece must not change between two starts. */
+    CAPACITY_BYTES = SL_LINE_MAX_BYTES + (64 << 10),
     SLICE_MIN_BYTES = 64 << 10,
     SLICE_MAX_BYTES = 512 << 10,
 };
@@ -21,9 +23,7 @@ int pack_init(struct pack *p, struct fleet *fleet, const struct pack_sink *sink,
                        .max_line_bytes = max_line_bytes,
                        .held_max_bytes = held_max_bytes,
                        .slice_bytes = SLICE_MIN_BYTES};
-    p->capacity = max_line_bytes + HEAD_ROOM_BYTES;
-    if (p->capacity < SLICE_MAX_BYTES)
-        p->capacity = SLICE_MAX_BYTES;
+    p->capacity = CAPACITY_BYTES;
     p->buffer = malloc(p->capacity);
     p->scratch = malloc(p->capacity);
     if (!p->buffer || !p->scratch || sl_block_builder_new(&p->builder) < 0) {
@@ -60,22 +60,16 @@ static ssize_t take_long(struct pack *p, struct file *f, size_t bytes)
             text = e.text;
         else if (f->log->format != FORMAT_PLAIN)
             p->malformed++;
+        struct open_line *line = pack_open_line(f, e.stream);
+        int r = 0;
+        if (start < f->drop_until && line)
+            pack_forget(p, f, line);
+        else if (start >= f->drop_until && (line || !e.whole))
+            r = pack_put_all_held(p, f, start);
+        if (r < 0)
+            return r;
         *l = (struct long_record){
             .from = start, .time_ns = e.time_ns, .stream = e.stream, .whole = e.whole, .on = true};
-        struct open_line *line = pack_open_line(f, e.stream);
-        if (line) {
-            int r = 0;
-            p->safe_to = start;
-            p->safe_open_from = pack_open_from_or(f, start);
-            if (start + bytes > f->drop_until && start >= f->drop_until && line->bytes > 0)
-                r = pack_put_held(p, f, e.stream, true);
-            l->time_ns = line->time_ns;
-            line = pack_open_line(f, e.stream);
-            if (line)
-                pack_forget(p, f, line);
-            if (r < 0)
-                return r;
-        }
     }
     e.time_ns = l->time_ns;
     e.stream = l->stream;
@@ -90,8 +84,8 @@ static ssize_t take_long(struct pack *p, struct file *f, size_t bytes)
             part.data += skip;
             part.bytes -= skip;
         }
-        p->safe_to = piece_start > start ? piece_start : start + 1;
-        p->safe_open_from = l->from;
+        p->safe_to = piece_start;
+        p->safe_open_from = pack_open_from_or(f, l->from);
         if (part.bytes > 0)
             r = pack_put(p, f, e.stream, e.time_ns, part, true);
         done += piece;
@@ -120,7 +114,7 @@ static ssize_t take_all(struct pack *p, struct file *f, size_t bytes)
         at = end + 1;
         f->at = base + at;
         if (p->fleet->held_bytes > p->held_max_bytes && f->joins && f->at > f->drop_until) {
-            r = pack_put_all_held(p, f);
+            r = pack_put_all_held(p, f, f->at);
             if (r < 0)
                 return r;
         }
@@ -166,16 +160,10 @@ static int grow_buffer(struct pack *p, size_t capacity)
     return 0;
 }
 
-static size_t base_capacity(const struct pack *p)
-{
-    size_t capacity = p->max_line_bytes + HEAD_ROOM_BYTES;
-    return capacity < SLICE_MAX_BYTES ? SLICE_MAX_BYTES : capacity;
-}
-
 /* Looks only at what came since for the newline that was missing. 1: still none. */
 static int search_on(struct pack *p, struct file *f)
 {
-    while (f->searched - f->at < base_capacity(p)) {
+    while (f->searched - f->at < CAPACITY_BYTES) {
         ssize_t n = tail_read(p->fleet, f, f->searched, p->buffer, SLICE_MIN_BYTES);
         if (n < 0)
             return (int)n;
@@ -258,7 +246,7 @@ int pack_turn(struct pack *p, struct file *f)
     }
     pack_begin(p, f);
     r = read_and_take(p, f);
-    if (p->capacity > base_capacity(p) && grow_buffer(p, base_capacity(p)) < 0)
+    if (p->capacity > CAPACITY_BYTES && grow_buffer(p, CAPACITY_BYTES) < 0)
         return -ENOMEM;
     if (r < 0)
         return r;
@@ -321,7 +309,7 @@ int pack_wrap(struct pack *p, struct file *f, bool carry)
        carried over more than one file's end. */
     bool carried = f->joins && f->joins->origin;
     if (!carry || carried || (torn && f->log->format != FORMAT_PLAIN))
-        r = pack_put_all_held(p, f);
+        r = pack_put_all_held(p, f, f->at);
     if (r == 0)
         r = pack_flush(p, f, f->at, pack_open_from_or(f, f->at));
     if (r == 0 && !f->joins && f->sent < f->at)
@@ -332,8 +320,7 @@ int pack_wrap(struct pack *p, struct file *f, bool carry)
 int pack_release(struct pack *p, struct file *f)
 {
     pack_begin(p, f);
-    int r = pack_put_all_held(p, f);
-    return r < 0 ? r : pack_flush(p, f, f->at, pack_open_from_or(f, f->at));
+    return pack_put_all_held(p, f, f->at);
 }
 
 void pack_carry(struct pack *p, struct file *from, struct file *to)

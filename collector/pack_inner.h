@@ -19,10 +19,12 @@ int pack_put(struct pack *p, struct file *f, uint8_t stream, int64_t time_ns, st
 /* The stream's open line; NULL when it has none. */
 struct open_line *pack_open_line(struct file *f, uint8_t stream);
 void pack_forget(struct pack *p, struct file *f, struct open_line *line);
-/* Sends what is held of a stream's line, as a piece or as its end. */
-int pack_put_held(struct pack *p, struct file *f, uint8_t stream, bool partial);
-/* All that is open, as pieces: the file is at `at`. */
-int pack_put_all_held(struct pack *p, struct file *f);
+/*
+ * All that is open goes as pieces, in one block that ends at `at`, which is f->at. Never one stream's alone:
+ * a block can say only one place where reading has to begin, and behind a piece that is not before any of
+ * what the piece held. What is held of both streams therefore stays below what one block takes.
+ */
+int pack_put_all_held(struct pack *p, struct file *f, uint64_t at);
 
 /* What a record says; > 0: it is malformed, and *ret its whole text. */
 int pack_parse(struct pack *p, struct file *f, struct sl_slice record, struct entry *ret);

@@ -74,8 +74,8 @@ int pack_flush(struct pack *p, struct file *f, uint64_t to, uint64_t from_open)
         return 0;
     /* The last newline is left for the block that ends the open line: a block that holds lines has to move
        its source, also if nothing but the end of the sandbox comes after. A record is over for who comes to
-       its newline. */
-    if (from_open < to && to == f->at && to > f->sent + 1)
+       its newline. Inside a long record there is none: there every byte counts. */
+    if (from_open < to && to == f->at && to > f->sent + 1 && !(f->longer && f->longer->on))
         to--;
     return hand_over(p, f, NULL, to > f->sent ? to : f->sent + 1, from_open);
 }
@@ -151,24 +151,76 @@ static int hold(struct pack *p, struct file *f, uint8_t stream, int64_t time_ns,
     return 0;
 }
 
+static int put_as_pieces(struct pack *p, struct file *f, uint8_t stream, const struct open_line *line)
+{
+    int r = 0;
+    for (size_t done = 0, piece; r == 0 && done < line->bytes; done += piece) {
+        piece = line->bytes - done < p->max_line_bytes ? line->bytes - done : p->max_line_bytes;
+        r = pack_put(p, f, stream, line->time_ns, sl_slice(line->data + done, piece), true);
+    }
+    return r;
+}
+
+/* Nothing of the carried lines is in this file: they go as a block of the file in which they began. */
+static int send_home(struct pack *p, struct file *f)
+{
+    struct file *origin = f->joins->origin;
+    int r = 0;
+    pack_begin(p, origin);
+    for (uint8_t stream = 0; r == 0 && stream < 2; stream++)
+        if (f->joins->lines[stream].open)
+            r = put_as_pieces(p, origin, stream, &f->joins->lines[stream]);
+    file_forget_joins(p->fleet, f);
+    if (r == 0)
+        r = sl_block_builder_lines(p->builder) > 0 ? pack_flush(p, origin, origin->at, origin->at)
+                                                   : pack_mark(p, origin, &(struct sl_block_header){0});
+    pack_begin(p, f);
+    return r;
+}
+
+int pack_put_all_held(struct pack *p, struct file *f, uint64_t at)
+{
+    if (!f->joins)
+        return 0;
+    int r = pack_flush(p, f, at, pack_open_from_or(f, at));
+    if (r < 0)
+        return r;
+    if (f->joins->origin && f->sent >= at)
+        return send_home(p, f);
+    p->safe_to = at;
+    p->safe_open_from = pack_open_from_or(f, at);
+    for (uint8_t stream = 0; r == 0 && stream < 2; stream++) {
+        struct open_line *line = &f->joins->lines[stream];
+        if (!line->open)
+            continue;
+        r = put_as_pieces(p, f, stream, line);
+        p->also = p->also || (line->carried && f->joins->origin);
+    }
+    if (r == 0)
+        r = pack_flush(p, f, at, at);
+    file_forget_joins(p->fleet, f);
+    return r;
+}
+
 /*
- * Sends what is held of a line. If it began in the file before, the block says so, is begun for it, and other
- * lines carried from there go as pieces into the same block: the place of that file moves once.
+ * Sends a stream's line, which is whole now. If it began in the file before, the block says so, is begun for
+ * it, and what else was carried from there goes as pieces into the same block: the place of that file moves
+ * once.
  */
-int pack_put_held(struct pack *p, struct file *f, uint8_t stream, bool partial)
+static int put_held(struct pack *p, struct file *f, uint8_t stream)
 {
     struct open_line *line = &f->joins->lines[stream];
+    struct sl_slice text = sl_slice(line->data, line->bytes);
     if (!line->carried || !f->joins->origin)
-        return pack_put(p, f, stream, line->time_ns, sl_slice(line->data, line->bytes), partial);
+        return pack_put(p, f, stream, line->time_ns, text, false);
     int r = pack_flush(p, f, p->safe_to, p->safe_open_from);
     if (r == 0)
-        r = pack_put(p, f, stream, line->time_ns, sl_slice(line->data, line->bytes), partial);
+        r = pack_put(p, f, stream, line->time_ns, text, false);
     p->also = true;
     line->carried = false;
     struct open_line *other = &f->joins->lines[!stream];
     if (r == 0 && other->open && other->carried) {
-        r = pack_put(p, f, !stream, other->time_ns, sl_slice(other->data, other->bytes), true);
-        other->carried = false;
+        r = put_as_pieces(p, f, !stream, other);
         pack_forget(p, f, other);
     }
     return r;
@@ -186,13 +238,13 @@ static uint64_t file_place(const struct file *f, struct sl_slice record, uint64_
 struct place {
     struct sl_slice record;
     struct sl_slice text; /* all of the entry's */
-    uint64_t start;
-    size_t done; /* of the text */
+    uint64_t start;       /* of `record` in the file */
+    uint64_t from;        /* where reading has to begin for this record */
+    size_t done;          /* of the text */
 };
 
-/* Sends the text in pieces of at most max_line_bytes; `keep_last`: all but the last, which is left in
- * e->text. */
-static int put_pieces(struct pack *p, struct file *f, struct entry *e, struct place *at, bool keep_last)
+/* Sends the text, in pieces of at most max_line_bytes when it is longer. */
+static int put_pieces(struct pack *p, struct file *f, struct entry *e, struct place *at)
 {
     int r = 0;
     while (r == 0 && e->text.bytes > p->max_line_bytes) {
@@ -201,25 +253,46 @@ static int put_pieces(struct pack *p, struct file *f, struct entry *e, struct pl
         e->text.bytes -= p->max_line_bytes;
         at->done += p->max_line_bytes;
         p->safe_to = file_place(f, at->record, at->start, at->text, at->done);
-        p->safe_open_from =
-            pack_open_from_or(f, at->start) < at->start ? pack_open_from_or(f, at->start) : at->start;
+        p->safe_open_from = pack_open_from_or(f, at->from);
     }
-    if (r == 0 && !keep_last)
+    if (r == 0 && (e->whole || e->text.bytes > 0))
         r = pack_put(p, f, e->stream, e->time_ns, e->text, !e->whole);
     return r;
+}
+
+/* Whether the entry can't be taken with what is open: all that is has to go as pieces first. */
+static bool too_much(const struct pack *p, const struct file *f, const struct entry *e)
+{
+    if (!f->joins)
+        return false;
+    const struct open_line *line = &f->joins->lines[e->stream], *other = &f->joins->lines[!e->stream];
+    size_t joined = line->bytes + e->text.bytes;
+    if (e->whole && !line->open)
+        return false; /* inside a whole record every byte is a place of its own */
+    /* what has to go in one block has to fit there: all pieces, or a line that began in the file before with
+       what else did */
+    bool together = !e->whole || (line->carried && other->carried);
+    return joined > p->max_line_bytes || (together && joined + other->bytes > SL_LINE_MAX_BYTES);
 }
 
 /* An entry that is not simply one whole line of its own. */
 int pack_take_slowly(struct pack *p, struct file *f, struct entry e, struct sl_slice record, uint64_t start,
                      uint64_t end)
 {
-    struct place at = {.record = record, .text = e.text, .start = start};
-    bool silent = end - 1 <= f->drop_until;
+    struct place at = {.record = record, .text = e.text, .start = start, .from = start};
     struct open_line *line = pack_open_line(f, e.stream);
     int r = 0;
+    if (end - 1 <= f->drop_until) { /* sent before, or held: never judged again */
+        if (!e.whole)
+            return hold(p, f, e.stream, e.time_ns, start, e.text);
+        if (line)
+            pack_forget(p, f, line);
+        return 0;
+    }
     p->safe_to = start;
     p->safe_open_from = pack_open_from_or(f, start);
-    if (start < f->drop_until && !silent) {
+    bool begun = start < f->drop_until;
+    if (begun) { /* sent in part */
         if (line)
             pack_forget(p, f, line);
         line = NULL;
@@ -233,62 +306,20 @@ int pack_take_slowly(struct pack *p, struct file *f, struct entry e, struct sl_s
         e.text.data += at.done;
         e.text.bytes -= at.done;
         p->safe_to = f->drop_until;
-    }
-    if (line && line->bytes + e.text.bytes > p->max_line_bytes) {
-        /* too long to be joined: what is held goes as a piece. It belongs to this record, so that a restart
-           which drops this record also drops the piece: hence a place inside the record. */
-        int64_t time_ns = line->time_ns;
-        if (line->bytes > 0 && !silent)
-            r = pack_put_held(p, f, e.stream, true);
-        line->bytes = 0;
-        line->from = start;
-        line->carried = false;
-        e.time_ns = time_ns;
-        p->safe_to = start + 1;
-        p->safe_open_from = pack_open_from_or(f, start);
+    } else if (too_much(p, f, &e)) {
+        r = pack_put_all_held(p, f, start);
+        line = NULL;
     }
     if (r < 0)
         return r;
-    if (!e.whole) {
-        if (silent)
-            while (e.text.bytes > p->max_line_bytes) {
-                e.text.data += p->max_line_bytes;
-                e.text.bytes -= p->max_line_bytes;
-            }
-        else
-            r = put_pieces(p, f, &e, &at, true);
-        return r < 0 ? r : hold(p, f, e.stream, e.time_ns, start, e.text);
-    }
+    if (!e.whole && !begun && e.text.bytes <= p->max_line_bytes)
+        return hold(p, f, e.stream, e.time_ns, start, e.text);
     if (!line)
-        return silent ? 0 : put_pieces(p, f, &e, &at, false);
-    if (line->bytes > 0) {
-        r = hold(p, f, e.stream, e.time_ns, start, e.text);
-        if (r == 0 && !silent)
-            r = pack_put_held(p, f, e.stream, false);
-    } else if (!silent) {
-        e.time_ns = line->time_ns;
-        r = put_pieces(p, f, &e, &at, false);
-    }
+        return put_pieces(p, f, &e, &at);
+    r = hold(p, f, e.stream, e.time_ns, start, e.text);
+    if (r == 0)
+        r = put_held(p, f, e.stream);
     pack_forget(p, f, line);
-    return r;
-}
-
-/* All that is open, as pieces: the file is at `at`. */
-int pack_put_all_held(struct pack *p, struct file *f)
-{
-    int r = 0;
-    for (uint8_t stream = 0; r == 0 && stream < 2; stream++) {
-        struct open_line *line = pack_open_line(f, stream);
-        if (!line)
-            continue;
-        p->safe_to = f->at;
-        p->safe_open_from = pack_open_from_or(f, f->at);
-        if (line->bytes > 0)
-            r = pack_put_held(p, f, stream, true);
-        line = pack_open_line(f, stream);
-        if (line)
-            pack_forget(p, f, line);
-    }
     return r;
 }
 
@@ -318,20 +349,24 @@ int pack_take(struct pack *p, struct file *f, struct sl_slice record, uint64_t s
 {
     struct entry e;
     if (f->longer && f->longer->on) {
-        e = (struct entry){f->longer->time_ns, record, f->longer->stream, f->longer->whole};
-        f->longer->on = false;
+        struct long_record *l = f->longer;
+        e = (struct entry){l->time_ns, record, l->stream, l->whole};
         /* the head of the record is not in the buffer: places are counted from `record` */
-        struct place at = {.record = record, .text = e.text, .start = end - record.bytes - 1};
-        e.whole = true;
+        struct place at = {
+            .record = record, .text = e.text, .start = end - record.bytes - 1, .from = l->from};
+        l->on = false;
         if (end - 1 <= f->drop_until)
             return 0;
+        p->safe_to = at.start;
+        p->safe_open_from = pack_open_from_or(f, at.from);
         if (at.start < f->drop_until) {
-            size_t skip = (size_t)(f->drop_until - at.start);
-            skip = skip < e.text.bytes ? skip : e.text.bytes;
-            e.text.data += skip;
-            e.text.bytes -= skip;
+            at.done = (size_t)(f->drop_until - at.start);
+            at.done = at.done < e.text.bytes ? at.done : e.text.bytes;
+            e.text.data += at.done;
+            e.text.bytes -= at.done;
+            p->safe_to = f->drop_until;
         }
-        return put_pieces(p, f, &e, &at, false);
+        return put_pieces(p, f, &e, &at);
     }
     if (pack_parse(p, f, record, &e) != 0 && end > f->drop_until)
         p->malformed++;

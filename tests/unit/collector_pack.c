@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-enum { TEXT_MAX = 1 << 20, FILES = 2 };
+enum { TEXT_MAX = 16 << 20, FILES = 2 };
 
 struct text {
     char *data;
@@ -208,9 +208,41 @@ static void make_plain(struct text *file, unsigned records)
     }
 }
 
+/* Lines of both streams in pieces, and now and then a record that no buffer holds. */
+static void make_cri_huge(struct text *file, unsigned records)
+{
+    static char text[1200 << 10];
+    for (unsigned i = 0; i < records / 3; i++) {
+        char head[64];
+        unsigned stream = dice(2);
+        bool whole = dice(6) == 0;
+        unsigned kind = dice(10);
+        size_t bytes = kind == 0   ? (1100 << 10) + dice(100 << 10)
+                       : kind == 1 ? (500 << 10) + dice(500 << 10)
+                       : kind < 6  ? dice(300 << 10)
+                                   : dice(40);
+        memset(text, 'a' + (int)dice(26), bytes);
+        int n = snprintf(head, sizeof head, "2026-11-20T20:42:04.%09uZ %s %s ", i,
+                         stream ? "stderr" : "stdout", whole ? "F" : "P");
+        add(file, head, (size_t)n);
+        add(file, text, bytes);
+        add(file, "\n", 1);
+        add(&want[stream], text, bytes);
+        if (whole)
+            add(&want[stream], "\n", 1);
+    }
+}
+
+/*
+ * `max_line` 0: every start has another one, and other memory for what is open. Both once made lines come
+ * twice or not at all: what a start took for sent was judged by its own limits, and a piece of one stream
+ * was sent while the other stayed open from an earlier place.
+ */
 static void survives_crashes(const char *spec, void (*make)(struct text *, unsigned), unsigned seed,
                              size_t max_line)
 {
+    static const size_t limits[] = {300, 700, 4096, 20000, 1 << 20};
+    static const size_t memories[] = {0, 500, 5000, 1 << 20};
     const char *why;
     strcpy(me.folder_path, "/tmp/collector-pack-XXXXXX");
     assert_non_null(mkdtemp(me.folder_path));
@@ -220,7 +252,6 @@ static void survives_crashes(const char *spec, void (*make)(struct text *, unsig
     me.folder->root = &me.root;
     me.seed = seed;
     memset(world.places, 0, sizeof world.places);
-    world.max_line = max_line;
     for (int i = 0; i < 2; i++)
         want[i].bytes = world.out[i].bytes = content[i].bytes = 0;
     make(&content[0], 60);
@@ -239,7 +270,8 @@ static void survives_crashes(const char *spec, void (*make)(struct text *, unsig
     while (!over) {
         world.blocks = 0;
         world.crash_in = 1 + dice(8);
-        start(1 << 20);
+        world.max_line = max_line ? max_line : limits[dice(5)];
+        start(max_line ? 1 << 20 : memories[dice(4)]);
         for (unsigned at = 0; at < FILES && !over && !world.crashed;) {
             struct file *f = me.files[at];
             int r = pack_turn(&me.pack, f);
@@ -253,7 +285,7 @@ static void survives_crashes(const char *spec, void (*make)(struct text *, unsig
                 continue;
             }
             if (written < content[file].bytes) {
-                size_t more = written + 1 + dice(700);
+                size_t more = written + 1 + dice(700 + (unsigned)content[file].bytes / 100);
                 more = more < content[file].bytes ? more : content[file].bytes;
                 write_file(file ? "main.log" : "main.log.1", &content[file], written, more);
                 written = more;
@@ -314,6 +346,24 @@ static void pieces_of_overlong_lines_survive_crashes(void **state)
         survives_crashes("docker:/x/{sandbox}.log", make_docker, seed + 1000, 300);
 }
 
+static void other_limits_at_every_start_lose_and_double_nothing(void **state)
+{
+    (void)state;
+    for (unsigned seed = 0; seed < 300; seed++)
+        survives_crashes("cri:/x/{sandbox}.log", make_cri, seed + 2000, 0);
+    for (unsigned seed = 0; seed < 200; seed++)
+        survives_crashes("docker:/x/{sandbox}.log", make_docker, seed + 2000, 0);
+    for (unsigned seed = 0; seed < 100; seed++)
+        survives_crashes("plain:/x/{sandbox}.log", make_plain, seed + 2000, 0);
+}
+
+static void records_longer_than_the_buffer_survive_crashes(void **state)
+{
+    (void)state;
+    for (unsigned seed = 0; seed < 40; seed++)
+        survives_crashes("cri:/x/{sandbox}.log", make_cri_huge, seed + 3000, seed % 2 ? 0 : 1 << 20);
+}
+
 static int prepare(void **state)
 {
     (void)state;
@@ -341,6 +391,8 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(cri_lines_survive_crashes),
                                        cmocka_unit_test(docker_lines_survive_crashes),
                                        cmocka_unit_test(plain_lines_survive_crashes),
-                                       cmocka_unit_test(pieces_of_overlong_lines_survive_crashes)};
+                                       cmocka_unit_test(pieces_of_overlong_lines_survive_crashes),
+                                       cmocka_unit_test(other_limits_at_every_start_lose_and_double_nothing),
+                                       cmocka_unit_test(records_longer_than_the_buffer_survive_crashes)};
     return cmocka_run_group_tests(tests, prepare, clean);
 }
