@@ -30,6 +30,8 @@ void counts_register(struct counts *c, struct sl_metrics *m)
                          "From a read's arrival, or the news it waited for, to its answer.",
                          &c->read_latency);
     sl_metrics_counter(m, "refused_requests_total", NULL, "Requests answered with an error.", &c->refused);
+    sl_metrics_counter(m, "link_refused_total", NULL,
+                       "Connections not let in, for their secret or their certificate.", &c->refused_peers);
     sl_metrics_gauge(m, "parked_reads", NULL, "Reads waiting for news.", &c->parked_reads);
     sl_metrics_gauge(m, "parked_notices", NULL, "Collectors waiting for stops.", &c->parked_notices);
     sl_metrics_gauge(m, "stopping_sandboxes", NULL, "Sandboxes being read to their end.", &c->stopping);

@@ -16,7 +16,8 @@ struct counts {
     struct sl_counter reads, read_bytes;
     struct sl_histogram
         read_latency; /* of a read: from its arrival, or from the news it waited for, to its answer */
-    struct sl_counter refused; /* requests answered with an error status */
+    struct sl_counter refused;       /* requests answered with an error status */
+    struct sl_counter refused_peers; /* not let in, for secret or certificate */
     struct sl_gauge parked_reads, parked_notices, stopping;
     struct sl_gauge peers[SL_ROLE_TOOL + 1]; /* by role */
     struct sl_gauge store_segments, store_bytes, store_sandboxes, store_hot_bytes, store_trouble;

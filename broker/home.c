@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "home.h"
 
+#include "options.h"
 #include "status.h"
 #include "wire/diagnostics.h"
 #include "wire/timestamp.h"
@@ -13,6 +14,7 @@
 
 #define IDLE_NS    (100 * SL_NS_PER_MS) /* the links want to be looked at that often */
 #define PUBLISH_NS (500 * SL_NS_PER_MS)
+#define REFUSED_NS (60 * SL_NS_PER_S)
 #define DRAIN_NS   (10 * SL_NS_PER_S)
 /* nng says that an answer was sent when it has it, not when it is on its way; nothing is lost when it is cut
  * off, but its asker would ask again. */
@@ -132,6 +134,20 @@ void home_end_calls(struct home *h)
     }
 }
 
+/* Who is not let in comes again and again: one line a minute. */
+static void publish_refused(struct home *h, int64_t now_ns)
+{
+    uint64_t refused = sl_server_refused(h->ingest_link) + sl_server_refused(h->query_link);
+    uint64_t counted = atomic_load_explicit(&h->counts.refused_peers.value, memory_order_relaxed);
+    sl_count(&h->counts.refused_peers, refused - counted);
+    if (refused == h->refused_told || (h->refused_told_ns && now_ns - h->refused_told_ns < REFUSED_NS))
+        return;
+    sl_log(SL_WARNING, "link.refused", "count=%llu why=\"wrong secret, or no certificate of --link-ca\"",
+           (unsigned long long)(refused - h->refused_told));
+    h->refused_told = refused;
+    h->refused_told_ns = now_ns;
+}
+
 static void publish(struct home *h, int64_t now_ns)
 {
     const char *trouble = store_trouble(h->store);
@@ -148,6 +164,7 @@ static void publish(struct home *h, int64_t now_ns)
         return;
     }
     h->published_ns = now_ns;
+    publish_refused(h, now_ns);
     counts_refresh(&h->counts, h->store, h->ingest_link, h->query_link);
     char *json = status_render(h, now_ns);
     if (json)
@@ -199,12 +216,31 @@ static void run_store(struct home *h)
     reads_wake(h->reads);
 }
 
+/* Secret and certificates anew; what can't be read leaves the old ones in force. */
+static void reload(struct home *h)
+{
+    struct sl_link_keys *keys;
+    char why[SL_LINK_WHY_BYTES], quoted[2 * SL_LINK_WHY_BYTES];
+    sl_notify("RELOADING=1");
+    int answer = broker_keys_read(&keys, why);
+    if (answer == 0) {
+        sl_server_set_keys(h->ingest_link, keys);
+        sl_server_set_keys(h->query_link, keys);
+        sl_link_keys_unref(keys);
+        sl_log(SL_INFORM, "reload", "what=link-keys");
+    } else {
+        sl_log(SL_ERROR, "reload.failed", "what=link-keys why=%s",
+               sl_log_value(sl_slice_of(answer < 0 ? strerror(-answer) : why), quoted, sizeof quoted));
+    }
+    sl_notify("READY=1");
+}
+
 static bool asked_to_end(struct home *h)
 {
     bool end = false;
     for (int signal; (signal = sl_signals_next(h->signals_fd)) != 0;) {
         if (signal == SIGHUP)
-            sl_log(SL_INFORM, "reload", "note=\"nothing can be reloaded, the options are read at start\"");
+            reload(h);
         else
             end = true;
     }

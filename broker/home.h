@@ -26,7 +26,9 @@ struct home {
     int64_t started_ns;       /* monotonic */
     uint64_t epoch, setbacks; /* the store's, as collectors were last told */
     int64_t published_ns;     /* when counts and status were published last */
-    const char *trouble;      /* the store's, as published */
+    uint64_t refused_told;    /* peers not let in, as logged last */
+    int64_t refused_told_ns;
+    const char *trouble; /* the store's, as published */
 };
 
 /* The store's callbacks; `arg` is the home. */

@@ -87,13 +87,11 @@ static void open_store(struct home *h, const struct broker_options *o)
         fail("%s: %s", location(o), why ? why : strerror(-fault));
 }
 
-static struct sl_server *listen_at(const char *flag, const char *url, struct sl_slice secret, uint64_t epoch)
+static struct sl_server *listen_at(const char *flag, const char *url, struct sl_link_keys *keys,
+                                   uint64_t epoch)
 {
-    struct sl_server_options options = {.url = url,
-                                        .secret = secret,
-                                        .epoch = epoch,
-                                        .max_waiting = WAITING_MAX,
-                                        .max_bytes = WAITING_MAX_BYTES};
+    struct sl_server_options options = {
+        .url = url, .keys = keys, .epoch = epoch, .max_waiting = WAITING_MAX, .max_bytes = WAITING_MAX_BYTES};
     struct sl_server *server;
     int fault = sl_server_new(&options, &server);
     if (fault != 0)
@@ -103,19 +101,16 @@ static struct sl_server *listen_at(const char *flag, const char *url, struct sl_
 
 static void open_links(struct home *h, const struct broker_options *o)
 {
-    uint8_t secret[BROKER_SECRET_MAX_BYTES];
-    size_t bytes = 0;
-    int fault = o->secret ? broker_secret_read(o->secret, secret, &bytes) : 0;
-    if (fault != 0)
-        fail("--secret %s: %s", o->secret,
-             fault == -EINVAL  ? "is empty"
-             : fault == -E2BIG ? "is longer than 4096 bytes"
-                               : strerror(-fault));
+    struct sl_link_keys *keys;
+    char why[SL_LINK_WHY_BYTES];
+    int answer = broker_keys_read(&keys, why);
+    if (answer != 0)
+        fail("%s", answer < 0 ? strerror(-answer) : why);
     h->epoch = store_epoch(h->store);
     h->setbacks = store_setbacks(h->store);
-    h->ingest_link = listen_at("ingest", o->ingest, sl_slice(secret, bytes), store_epoch(h->store));
-    h->query_link = listen_at("query", o->query, sl_slice(secret, bytes), store_epoch(h->store));
-    explicit_bzero(secret, sizeof secret);
+    h->ingest_link = listen_at("ingest", o->ingest, keys, store_epoch(h->store));
+    h->query_link = listen_at("query", o->query, keys, store_epoch(h->store));
+    sl_link_keys_unref(keys);
 }
 
 static void open_ops(struct home *h, const struct broker_options *o)

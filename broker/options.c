@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "options.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
 
 #define DATA_FALLBACK "./sandlog-data"
 
@@ -53,9 +50,25 @@ static const struct sl_option table[] = {
      .sentence = "serve /healthz, /readyz, /metrics, /status and POST /compact here"},
     {.name = "secret",
      .type = SL_OPTION_TEXT,
-     .value = &values.secret,
+     .value = &values.files.secret,
      .unit = "FILE",
      .sentence = "collectors and gateways have to prove that they know the content of this file"},
+    {.name = "link-cert",
+     .type = SL_OPTION_TEXT,
+     .value = &values.files.cert,
+     .unit = "FILE",
+     .sentence = "certificate chain (PEM) of tls+tcp:// addresses"},
+    {.name = "link-key",
+     .type = SL_OPTION_TEXT,
+     .value = &values.files.key,
+     .unit = "FILE",
+     .sentence = "private key of --link-cert (PEM)"},
+    {.name = "link-ca",
+     .type = SL_OPTION_TEXT,
+     .value = &values.files.ca,
+     .unit = "FILE",
+     .sentence =
+         "let in over tls+tcp:// only collectors and gateways with a certificate of this authority (PEM)"},
     {.name = "memory",
      .type = SL_OPTION_BYTES,
      .value = &values.memory_bytes,
@@ -132,37 +145,10 @@ char *broker_options_render(void)
     return sl_options_render(&program);
 }
 
-int broker_secret_read(const char *path, uint8_t out[BROKER_SECRET_MAX_BYTES], size_t *ret_bytes)
+int broker_keys_read(struct sl_link_keys **ret, char why[SL_LINK_WHY_BYTES])
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    /* One byte more than fits tells a file that is too long. */
-    uint8_t bytes[BROKER_SECRET_MAX_BYTES + 1];
-    size_t have = 0;
-    int fault = 0;
-    while (have < sizeof bytes) {
-        ssize_t n = read(fd, bytes + have, sizeof bytes - have);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            fault = -errno;
-        if (n <= 0)
-            break;
-        have += (size_t)n;
-    }
-    close(fd);
-    if (fault < 0)
-        return fault;
-    if (have > BROKER_SECRET_MAX_BYTES)
-        return -E2BIG;
-    if (have > 0 && bytes[have - 1] == '\n')
-        have--;
-    if (have == 0)
-        return -EINVAL;
-    memcpy(out, bytes, have);
-    *ret_bytes = have;
-    return 0;
+    const char *const urls[] = {values.ingest, values.query};
+    return sl_link_keys_read(&values.files, true, urls, sizeof urls / sizeof *urls, ret, why);
 }
 
 static struct check_options check_values;

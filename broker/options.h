@@ -4,17 +4,16 @@
  * /status. Home thread, at start. Every program that reads options ends by itself on a bad one (exit 2).
  */
 #pragma once
+#include "wire/link_keys.h"
 #include "wire/options.h"
 
-enum { BROKER_SECRET_MAX_BYTES = 4096 };
-
 struct broker_options {
-    const char *data;   /* directory of the store */
-    const char *store;  /* url of a store that is no directory, or NULL */
-    const char *ingest; /* url collectors dial */
-    const char *query;  /* url gateways dial */
-    const char *http;   /* HOST:PORT of the operations pages */
-    const char *secret; /* file, or NULL */
+    const char *data;           /* directory of the store */
+    const char *store;          /* url of a store that is no directory, or NULL */
+    const char *ingest;         /* url collectors dial */
+    const char *query;          /* url gateways dial */
+    const char *http;           /* HOST:PORT of the operations pages */
+    struct sl_link_files files; /* what peers prove themselves with */
     const char *log_level;
     int64_t memory_bytes;
     int64_t segment_bytes;
@@ -27,9 +26,8 @@ struct broker_options {
 const struct broker_options *broker_options_read(int argc, char **argv);
 /* The values in use as INI lines, malloc'd; NULL without memory. */
 char *broker_options_render(void);
-/* Reads the secret: the file's bytes without a newline at the end, at least one. Faults: -errno, -EINVAL
- * (empty), -E2BIG. */
-int broker_secret_read(const char *path, uint8_t out[BROKER_SECRET_MAX_BYTES], size_t *ret_bytes);
+/* Reads what the links prove themselves with, as sl_link_keys_read(). */
+int broker_keys_read(struct sl_link_keys **ret, char why[SL_LINK_WHY_BYTES]);
 
 struct check_options {
     const char *directory;

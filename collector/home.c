@@ -4,14 +4,13 @@
 #include "wire/diagnostics.h"
 #include "wire/timestamp.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { SECRET_MAX_BYTES = 4096, FILES_KEPT_FREE = 64, TURNS_A_ROUND = 4096 };
+enum { FILES_KEPT_FREE = 64, TURNS_A_ROUND = 4096 };
 static const int64_t TICK_NS = INT64_C(100) * SL_NS_PER_MS;
 static const int64_t PUBLISH_NS = SL_NS_PER_S;
 static const int64_t GOODBYE_NS = INT64_C(3) * SL_NS_PER_S;
@@ -189,6 +188,32 @@ static bool settled(const struct collector *c)
     return ship_in_flight(c->ship) == 0;
 }
 
+static int read_keys(const struct collector_options *o, struct sl_link_keys **ret,
+                     char why[SL_LINK_WHY_BYTES])
+{
+    int answer = sl_link_keys_read(&o->files, false, o->brokers.items, o->brokers.count, ret, why);
+    if (answer < 0)
+        snprintf(why, SL_LINK_WHY_BYTES, "%s", strerror(-answer));
+    return answer;
+}
+
+/* Secret and certificates anew; what can't be read leaves the old ones in force. */
+static void reload(struct collector *c)
+{
+    struct sl_link_keys *keys;
+    char why[SL_LINK_WHY_BYTES], shown[2 * SL_LINK_WHY_BYTES];
+    sl_notify("RELOADING=1");
+    if (read_keys(c->options, &keys, why) == 0) {
+        ship_set_keys(c->ship, keys);
+        sl_link_keys_unref(keys);
+        sl_log(SL_INFORM, "reload", "what=link-keys");
+    } else {
+        sl_log(SL_ERROR, "reload.failed", "what=link-keys why=%s",
+               sl_log_value(sl_slice_of(why), shown, sizeof shown));
+    }
+    sl_notify("READY=1");
+}
+
 static void loop(struct collector *c, struct sl_ops *ops, int signals_fd)
 {
     struct pollfd fds[] = {{.fd = signals_fd, .events = POLLIN},
@@ -206,7 +231,9 @@ static void loop(struct collector *c, struct sl_ops *ops, int signals_fd)
             return;
         int signal;
         while ((signal = sl_signals_next(signals_fd)) != 0) {
-            if (signal != SIGHUP && !goodbye_ns) {
+            if (signal == SIGHUP) {
+                reload(c);
+            } else if (!goodbye_ns) {
                 sl_notify("STOPPING=1");
                 goodbye_ns = now_ns + GOODBYE_NS;
             }
@@ -251,34 +278,15 @@ static int fail(const char *what, const char *why)
     return 1;
 }
 
-static int read_secret(const char *path, uint8_t *out, size_t *ret_bytes)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    ssize_t n = read(fd, out, SECRET_MAX_BYTES + 1);
-    int fault = n < 0 ? -errno : n > SECRET_MAX_BYTES ? -E2BIG : 0;
-    close(fd);
-    if (fault == 0 && n > 0 && out[n - 1] == '\n')
-        n--;
-    if (fault == 0 && n == 0)
-        fault = -EINVAL;
-    *ret_bytes = fault ? 0 : (size_t)n;
-    return fault;
-}
-
 static int open_ship(struct collector *c)
 {
-    uint8_t secret[SECRET_MAX_BYTES + 1];
-    size_t bytes = 0;
+    struct sl_link_keys *keys;
+    char why[SL_LINK_WHY_BYTES];
     const struct collector_options *o = c->options;
-    int r = o->secret ? read_secret(o->secret, secret, &bytes) : 0;
-    if (r < 0)
-        return fail("--secret", r == -EINVAL ? "the file is empty" : strerror(-r));
-    struct ship_options options = {.urls = o->brokers.items,
-                                   .url_count = o->brokers.count,
-                                   .host = o->host,
-                                   .secret = sl_slice(secret, bytes)};
+    if (read_keys(o, &keys, why) != 0)
+        return fail("links", why);
+    struct ship_options options = {
+        .urls = o->brokers.items, .url_count = o->brokers.count, .host = o->host, .keys = keys};
     struct ship_events events = {.connected = connected,
                                  .places = places_known,
                                  .answered = turns_answered,
@@ -286,8 +294,8 @@ static int open_ship(struct collector *c)
                                  .stop = ends_stop,
                                  .buried = turns_buried,
                                  .arg = c};
-    r = ship_new(&options, &c->fleet, &events, &c->ship);
-    explicit_bzero(secret, sizeof secret);
+    int r = ship_new(&options, &c->fleet, &events, &c->ship);
+    sl_link_keys_unref(keys);
     return r < 0 ? fail("--broker", strerror(-r)) : 0;
 }
 

@@ -401,7 +401,7 @@ int ship_new(const struct ship_options *options, struct fleet *fleet, const stru
                                        .url_count = options->url_count,
                                        .role = SL_ROLE_COLLECTOR,
                                        .host = options->host,
-                                       .secret = options->secret,
+                                       .keys = options->keys,
                                        .changed = changed,
                                        .arg = ship};
     int r = sl_client_new(&client, &ship->client);
@@ -424,6 +424,11 @@ void ship_free(struct ship *ship)
     }
     sl_client_free(ship->client);
     free(ship);
+}
+
+void ship_set_keys(struct ship *ship, struct sl_link_keys *keys)
+{
+    sl_client_set_keys(ship->client, keys);
 }
 
 int ship_fd(const struct ship *ship)

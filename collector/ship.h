@@ -21,7 +21,7 @@ struct ship_options {
     const char *const *urls;
     size_t url_count;
     const char *host;
-    struct sl_slice secret;
+    struct sl_link_keys *keys; /* a reference is taken */
 };
 
 struct ship_events {
@@ -50,6 +50,7 @@ struct ship_counts {
 int ship_new(const struct ship_options *options, struct fleet *fleet, const struct ship_events *events,
              struct ship **ret);
 void ship_free(struct ship *ship);
+void ship_set_keys(struct ship *ship, struct sl_link_keys *keys);
 int ship_fd(const struct ship *ship);
 bool ship_connected(const struct ship *ship);
 uint32_t ship_connection(const struct ship *ship);

@@ -3,12 +3,13 @@
  * The options of sandlog-gateway: one table, read once by main(). Values live as long as the process.
  */
 #pragma once
+#include "wire/link_keys.h"
 #include "wire/options.h"
 
 struct options {
     const char *listen; /* HOST:PORT */
     struct sl_option_list brokers;
-    const char *secret_file; /* NULL: none */
+    struct sl_link_files files; /* what it proves itself to brokers with */
     bool insecure_no_auth;
     const char *token_key_file; /* NULL: no tokens are asked for */
     const char *tls_cert_file;  /* NULL: no TLS */

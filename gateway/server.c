@@ -51,12 +51,31 @@ static void begin_stop(struct server *s)
     connections_stop(s);
 }
 
+static int read_link_keys(struct sl_link_keys **ret, char why[SL_LINK_WHY_BYTES])
+{
+    int answer =
+        sl_link_keys_read(&options.files, false, options.brokers.items, options.brokers.count, ret, why);
+    if (answer < 0)
+        snprintf(why, SL_LINK_WHY_BYTES, "%s", strerror(-answer));
+    return answer;
+}
+
 /* Keys and certificates anew; what can't be read leaves the old ones in force. */
 static void reload(struct server *s)
 {
     struct auth *auth;
     const char *why = NULL;
     sl_notify("RELOADING=1");
+    struct sl_link_keys *keys;
+    char link_why[SL_LINK_WHY_BYTES], quoted[2 * SL_LINK_WHY_BYTES];
+    if (read_link_keys(&keys, link_why) == 0) {
+        upstream_set_keys(s->upstream, keys);
+        sl_link_keys_unref(keys);
+        sl_log(SL_INFORM, "reload", "what=link-keys");
+    } else {
+        sl_log(SL_ERROR, "reload.failed", "what=link-keys why=%s",
+               sl_log_value(sl_slice_of(link_why), quoted, sizeof quoted));
+    }
     if (options.token_key_file) {
         int answer = auth_open(options.token_key_file, &auth, &why);
         if (answer == 0) {
@@ -254,31 +273,6 @@ static int open_lws(struct server *s, const struct listener *l)
     return 0;
 }
 
-static int read_secret(struct sl_slice *ret)
-{
-    static uint8_t secret[4096];
-    ssize_t bytes;
-    int fd;
-    *ret = sl_slice(secret, 0);
-    if (!options.secret_file)
-        return 0;
-    fd = open(options.secret_file, O_RDONLY | O_CLOEXEC);
-    bytes = fd < 0 ? -1 : read(fd, secret, sizeof secret);
-    if (bytes < 0) {
-        int fault = errno;
-        if (fd >= 0)
-            close(fd);
-        return refuse("cannot read --secret %s: %s", options.secret_file, strerror(fault));
-    }
-    close(fd);
-    if (bytes && secret[bytes - 1] == '\n')
-        bytes--;
-    if (bytes == 0)
-        return refuse("--secret %s%s", options.secret_file, ": the file is empty");
-    *ret = sl_slice(secret, (size_t)bytes);
-    return 0;
-}
-
 static int read_key(struct server *s)
 {
     const char *why;
@@ -305,7 +299,8 @@ static int check_tls(void)
 int server_open(struct server *s, int signal_fd)
 {
     struct listener listener = {0};
-    struct sl_slice secret;
+    struct sl_link_keys *keys;
+    char why[SL_LINK_WHY_BYTES];
     int answer = probe(&listener);
     if (answer)
         return answer;
@@ -317,8 +312,8 @@ int server_open(struct server *s, int signal_fd)
             ": without --token-key only loopback addresses are served (or give --insecure-no-auth)");
     s->loopback = !options.insecure_no_auth && !s->auth;
     LIST_INIT(&s->connections);
-    if ((answer = read_secret(&secret)) != 0)
-        return answer;
+    if (read_link_keys(&keys, why) != 0)
+        return refuse("%s%s", why, "");
     if (counts_init(&s->counts) < 0 || (answer = open_lws(s, &listener)) != 0)
         return answer ? answer : refuse("%s%s", "out of memory", "");
     int pace_fd = timer(0);
@@ -329,7 +324,7 @@ int server_open(struct server *s, int signal_fd)
         return refuse("%s%s", "out of file descriptors", "");
     struct upstream_options upstream = {.urls = options.brokers.items,
                                         .url_count = options.brokers.count,
-                                        .secret = secret,
+                                        .keys = keys,
                                         .wake = wake,
                                         .changed = broker_changed,
                                         .arg = s};
@@ -341,6 +336,7 @@ int server_open(struct server *s, int signal_fd)
     if (feeds_new(s, pace_fd, &s->feeds) < 0)
         return refuse("%s%s", "out of memory", "");
     int fault = upstream_new(&upstream, &s->upstream);
+    sl_link_keys_unref(keys);
     if (fault < 0)
         return refuse("cannot use --broker: %s%s", strerror(-fault), "");
     sl_log(SL_INFORM, "listening", "address=%s%s%s port=%d", listener.family == AF_INET6 ? "[" : "",

@@ -27,7 +27,8 @@ static void changed(void *arg, bool connected, uint64_t epoch, const char *why)
     (void)epoch;
     u->connected = connected;
     if (!connected)
-        snprintf(u->missing, sizeof u->missing, "no broker: %s", why ? why : "it is away");
+        snprintf(u->missing, sizeof u->missing, "%s%s",
+                 why && strncmp(why, "no broker", 9) == 0 ? "" : "no broker: ", why ? why : "it is away");
     u->changed(u->arg, connected);
 }
 
@@ -45,7 +46,7 @@ int upstream_new(const struct upstream_options *options, struct upstream **ret)
         .url_count = options->url_count,
         .role = SL_ROLE_GATEWAY,
         .host = "",
-        .secret = options->secret,
+        .keys = options->keys,
         .wake = options->wake,
         .wake_arg = options->arg,
         .changed = changed,
@@ -71,6 +72,11 @@ void upstream_free(struct upstream *u)
         free(call);
     }
     free(u);
+}
+
+void upstream_set_keys(struct upstream *u, struct sl_link_keys *keys)
+{
+    sl_client_set_keys(u->client, keys);
 }
 
 void upstream_run(struct upstream *u)

@@ -15,14 +15,15 @@ struct upstream_call;
 struct upstream_options {
     const char *const *urls;
     size_t url_count;
-    struct sl_slice secret;
-    void (*wake)(void *arg); /* any thread */
+    struct sl_link_keys *keys; /* a reference is taken */
+    void (*wake)(void *arg);   /* any thread */
     void (*changed)(void *arg, bool connected);
     void *arg;
 };
 int upstream_new(const struct upstream_options *options, struct upstream **ret);
 void upstream_free(struct upstream *u);
 void upstream_run(struct upstream *u);
+void upstream_set_keys(struct upstream *u, struct sl_link_keys *keys);
 /* NULL while connected, else a sentence. */
 const char *upstream_missing(const struct upstream *u);
 

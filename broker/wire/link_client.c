@@ -13,6 +13,7 @@
 #include "link_client.h"
 #include "link_flight.h"
 #include "link_proof.h"
+#include "link_tls.h"
 #include "wire/timestamp.h"
 
 #include <assert.h>
@@ -47,8 +48,8 @@ struct sl_client {
     size_t url;
     uint8_t role;
     char host[SL_HOST_MAX_BYTES + 1];
-    uint8_t *secret;
-    size_t secret_bytes;
+    struct sl_link_keys *keys;
+    bool renewed; /* the dialer has the keys that were */
     void (*changed)(void *arg, bool connected, uint64_t epoch, const char *why);
     void *arg;
 
@@ -173,6 +174,7 @@ static void drop_dialer(struct sl_client *c)
         nng_dialer_close(c->dialer);
         c->has_dialer = false;
     }
+    c->renewed = false;
     /* A pipe that slipped in meanwhile is closed with its dialer, but its removal may have gone unseen. */
     uint32_t in = atomic_load(&c->gate);
     if (in != 0)
@@ -202,6 +204,7 @@ static void next_address(struct sl_client *c)
 
 static void dial(struct sl_client *c)
 {
+    static const struct sl_link_keys none;
     enter(c, STATE_DIALLING);
     int r = nng_dialer_create(&c->dialer, c->socket, c->urls[c->url]);
     if (r == 0) {
@@ -209,7 +212,9 @@ static void dial(struct sl_client *c)
         nng_dialer_set_ms(c->dialer, NNG_OPT_RECONNMINT, 50);
         nng_dialer_set_ms(c->dialer, NNG_OPT_RECONNMAXT, 1000);
         nng_dialer_set_size(c->dialer, NNG_OPT_RECVMAXSZ, SL_MESSAGE_MAX_BYTES + ENVELOPE_BYTES);
-        r = nng_dialer_start(c->dialer, NNG_FLAG_NONBLOCK);
+        r = link_tls_dialer(c->keys ? c->keys : &none, c->urls[c->url], c->dialer);
+        if (r == 0)
+            r = nng_dialer_start(c->dialer, NNG_FLAG_NONBLOCK);
     }
     if (r != 0) {
         char why[200];
@@ -235,7 +240,7 @@ static void say_hello(struct sl_client *c, const uint8_t *nonce)
     struct sl_hello hello = {
         .role = c->role, .host = sl_slice_of(c->host), .version = sl_slice_of(SL_VERSION)};
     if (nonce) {
-        if (link_proof(sl_slice(c->secret, c->secret_bytes), nonce, c->role, hello.host, proof) != 0) {
+        if (link_proof(c->keys->secret, nonce, c->role, hello.host, proof) != 0) {
             refused(c, "out of memory");
             return;
         }
@@ -284,7 +289,7 @@ static void on_welcome(struct sl_client *c, const struct sl_message_head *head, 
             c->changed(c->arg, true, welcome.epoch, "");
         return;
     case SL_STATUS_UNAUTHENTICATED:
-        if (c->secret_bytes == 0)
+        if (!c->keys || c->keys->secret.bytes == 0)
             snprintf(why, sizeof why, "%.120s wants a secret, and none is set", url);
         else if (c->proving)
             snprintf(why, sizeof why, "%.120s has another secret than this program", url);
@@ -306,6 +311,30 @@ static void on_welcome(struct sl_client *c, const struct sl_message_head *head, 
     refused(c, why);
 }
 
+static void dial_anew(struct sl_client *c)
+{
+    drop_dialer(c);
+    c->rest_until_ns = sl_monotonic_ns();
+    enter(c, STATE_RESTING);
+}
+
+/* Why there is no connection, as far as nng tells. */
+static void why_not(struct sl_client *c, char *why, size_t bytes)
+{
+    const char *url = c->urls[c->url];
+    struct link_tls_failures f = {0};
+    if (link_tls_url(url) && c->has_dialer)
+        f = link_tls_failures("dialer", nng_dialer_id(c->dialer));
+    if (f.certificate > 0)
+        snprintf(why, bytes,
+                 "%.120s: the certificates do not fit (--link-ca, --link-cert, the name in the address)",
+                 url);
+    else if (f.other > 0 && f.refused == 0)
+        snprintf(why, bytes, "%.120s: no TLS, or it asks for a certificate (--link-cert)", url);
+    else
+        snprintf(why, bytes, "no broker at %.120s", url);
+}
+
 static void on_bell(struct sl_client *c)
 {
     atomic_store(&c->rung, false);
@@ -319,6 +348,8 @@ static void on_bell(struct sl_client *c)
             char why[200];
             snprintf(why, sizeof why, "the connection to %.120s was lost", c->urls[c->url]);
             enter(c, STATE_DIALLING);
+            if (c->renewed)
+                dial_anew(c);
             tell_lost(c, was, why);
         }
     } else if (in != 0 && in != c->pipe && c->state == STATE_DIALLING) {
@@ -407,14 +438,13 @@ static void keep_dialling(struct sl_client *c, int64_t now_ns)
     }
     if (c->state == STATE_DIALLING && now_ns - c->since_ns >= CONNECT_WITHIN_MS * SL_NS_PER_MS) {
         char why[200];
-        snprintf(why, sizeof why, "no broker at %.120s", c->urls[c->url]);
-        if (c->url_count > 1) {
+        if (c->url_count == 1 && now_ns - c->since_ns < REDIAL_AFTER_MS * SL_NS_PER_MS && c->why[0])
+            return; /* what there is to say was said */
+        why_not(c, why, sizeof why);
+        if (c->url_count > 1)
             next_address(c);
-        } else if (now_ns - c->since_ns >= REDIAL_AFTER_MS * SL_NS_PER_MS) {
-            drop_dialer(c);
-            c->rest_until_ns = now_ns;
-            enter(c, STATE_RESTING);
-        }
+        else if (now_ns - c->since_ns >= REDIAL_AFTER_MS * SL_NS_PER_MS)
+            dial_anew(c);
         tell_lost(c, false, why);
     }
 }
@@ -499,6 +529,19 @@ void sl_client_ask(struct sl_client *c, nng_msg *request, const struct sl_writer
         link_flight_wait(&c->flight, r);
 }
 
+void sl_client_set_keys(struct sl_client *c, struct sl_link_keys *keys)
+{
+    struct sl_link_keys *old = c->keys;
+    c->keys = sl_link_keys_ref(keys);
+    sl_link_keys_unref(old);
+    if (c->state == STATE_CONNECTED || c->state == STATE_HELLO) {
+        c->renewed = true;
+        return;
+    }
+    c->failures = 0;
+    dial_anew(c);
+}
+
 int sl_client_fd(const struct sl_client *c)
 {
     return c->mailbox.fd;
@@ -530,13 +573,7 @@ static int client_init(struct sl_client *c, const struct sl_client_options *opti
     for (; c->url_count < options->url_count; c->url_count++)
         if (!(c->urls[c->url_count] = strdup(options->urls[c->url_count])))
             return -ENOMEM;
-    if (options->secret.bytes > 0) {
-        c->secret = malloc(options->secret.bytes);
-        if (!c->secret)
-            return -ENOMEM;
-        memcpy(c->secret, options->secret.data, options->secret.bytes);
-        c->secret_bytes = options->secret.bytes;
-    }
+    c->keys = sl_link_keys_ref(options->keys);
     if (nng_req0_open(&c->socket) != 0)
         return -ENOMEM;
     link_flight_init(&c->flight, &c->mailbox, c->socket);
@@ -586,9 +623,6 @@ void sl_client_free(struct sl_client *c)
     sl_mailbox_fini(&c->mailbox);
     for (size_t i = 0; i < c->url_count; i++)
         free(c->urls[i]);
-    if (c->secret) {
-        explicit_bzero(c->secret, c->secret_bytes);
-        free(c->secret);
-    }
+    sl_link_keys_unref(c->keys);
     free(c);
 }

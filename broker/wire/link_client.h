@@ -13,6 +13,7 @@
  * 0 (LIBRARIES.md: otherwise nng repeats requests by itself).
  */
 #pragma once
+#include "wire/link_keys.h"
 #include "wire/mailbox.h"
 #include "wire/message.h"
 #include <nng/nng.h>
@@ -22,9 +23,9 @@ struct sl_client;
 struct sl_client_options {
     const char *const *urls; /* 1 to 16; tcp://, ipc://, tls+tcp:// */
     size_t url_count;
-    uint8_t role;           /* enum sl_role */
-    const char *host;       /* collector's host name, or "" */
-    struct sl_slice secret; /* empty: none. Copied */
+    uint8_t role;              /* enum sl_role */
+    const char *host;          /* collector's host name, or "" */
+    struct sl_link_keys *keys; /* NULL: none. A reference is taken */
     void (*wake)(
         void *arg); /* from any thread: call sl_client_run() soon. NULL: poll sl_client_fd() instead */
     void *wake_arg;
@@ -38,6 +39,8 @@ struct sl_client_options {
 int sl_client_new(const struct sl_client_options *options, struct sl_client **ret);
 /* Cancels what is in flight without callbacks. */
 void sl_client_free(struct sl_client *c);
+/* Other keys from the next connection on; one that was refused is tried again at once. */
+void sl_client_set_keys(struct sl_client *c, struct sl_link_keys *keys);
 int sl_client_fd(const struct sl_client *c);
 bool sl_client_connected(const struct sl_client *c);
 

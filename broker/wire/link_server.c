@@ -9,6 +9,7 @@
  */
 #include "link_server.h"
 #include "link_peers.h"
+#include "link_tls.h"
 #include "wire/timestamp.h"
 
 #include <assert.h>
@@ -55,8 +56,13 @@ struct sl_server {
     nng_socket socket;
     nng_listener listener;
     uint16_t port;
-    uint8_t *secret;
-    size_t secret_bytes;
+    char *url;
+    struct sl_link_keys *keys;
+    bool listening;
+    uint64_t refused;     /* proofs that were wrong */
+    uint64_t refused_tls; /* what nng counted, of earlier listeners too */
+    uint64_t counted_tls; /* of this listener */
+    int64_t counted_ns;
     uint64_t epoch;
     size_t max_waiting;
     size_t max_bytes;
@@ -70,7 +76,7 @@ struct sl_server {
     size_t waiting; /* requests received and not answered to the end */
     size_t bytes;   /* of those, and of answers on their way */
     int64_t swept_ns;
-    int64_t retry_ns; /* not before: nothing could be armed for want of memory */
+    int64_t retry_ns; /* not before: nothing could be armed for want of memory, nor listened */
 };
 
 /* ---- nng's threads ---- */
@@ -242,6 +248,11 @@ static struct slot *slot_of(const struct sl_request *request)
 
 /* ---- HELLO ---- */
 
+static struct sl_slice secret_of(const struct sl_server *s)
+{
+    return s->keys ? s->keys->secret : sl_slice(NULL, 0);
+}
+
 static void answer_hello(struct slot *slot)
 {
     struct sl_server *s = slot->server;
@@ -263,15 +274,16 @@ static void answer_hello(struct slot *slot)
         }
         peer->has_nonce = true;
     }
-    bool proven = s->secret_bytes == 0;
+    struct sl_slice secret = secret_of(s);
+    bool proven = secret.bytes == 0;
     if (!proven) {
         uint8_t proof[LINK_PROOF_BYTES];
-        if (link_proof(sl_slice(s->secret, s->secret_bytes), peer->nonce, hello.role, hello.host, proof) !=
-            0) {
+        if (link_proof(secret, peer->nonce, hello.role, hello.host, proof) != 0) {
             slot_drop(slot);
             return;
         }
         proven = link_proof_equal(hello.proof, proof);
+        s->refused += hello.proof.bytes > 0 && !proven;
     }
     if (proven) {
         peer->proven = true;
@@ -319,7 +331,7 @@ static void on_message(struct slot *slot)
         answer_hello(slot);
         return;
     }
-    if (s->secret_bytes > 0 && !slot->peer->proven) {
+    if (secret_of(s).bytes > 0 && !slot->peer->proven) {
         sl_request_refuse(request, SL_STATUS_UNAUTHENTICATED, "HELLO with a proof of the secret comes first");
         return;
     }
@@ -370,6 +382,40 @@ static void on_answered(struct slot *slot)
     slot_end(slot);
 }
 
+/* ---- the listener ---- */
+
+static int listener_open(struct sl_server *s)
+{
+    static const struct sl_link_keys none;
+    int r = nng_listener_create(&s->listener, s->socket, s->url);
+    if (r != 0)
+        return r;
+    r = nng_listener_set_size(s->listener, NNG_OPT_RECVMAXSZ, SL_MESSAGE_MAX_BYTES + ENVELOPE_BYTES);
+    if (r == 0)
+        r = link_tls_listener(s->keys ? s->keys : &none, s->url, s->listener);
+    if (r == 0)
+        r = nng_listener_start(s->listener, 0);
+    if (r != 0) {
+        nng_listener_close(s->listener);
+        return r;
+    }
+    s->listening = true;
+    int port;
+    if (nng_listener_get_int(s->listener, NNG_OPT_TCP_BOUND_PORT, &port) == 0)
+        s->port = (uint16_t)port;
+    return 0;
+}
+
+/* Where it was, also when the address let the system choose. */
+static void listen_again(struct sl_server *s)
+{
+    size_t bytes = strlen(s->url);
+    if (bytes > 2 && strcmp(s->url + bytes - 2, ":0") == 0)
+        snprintf(s->url + bytes - 1, 6, "%u", (unsigned)s->port);
+    if (listener_open(s) != 0)
+        s->retry_ns = sl_monotonic_ns() + 100 * SL_NS_PER_MS;
+}
+
 static void take_letters(struct sl_server *s)
 {
     struct sl_letter *letter = sl_mailbox_take(&s->mailbox);
@@ -418,8 +464,11 @@ struct sl_request *sl_server_next(struct sl_server *s)
             s->swept_ns = now_ns;
             link_peers_sweep(&s->peers, now_ns);
         }
-        if (now_ns >= s->retry_ns)
+        if (now_ns >= s->retry_ns) {
+            if (!s->listening)
+                listen_again(s);
             arm(s);
+        }
         if (!s->ready)
             return NULL;
     }
@@ -491,6 +540,36 @@ void sl_server_renew(struct sl_server *s, uint64_t epoch, bool drop)
         link_peers_each(&s->peers, drop_peer);
 }
 
+void sl_server_set_keys(struct sl_server *s, struct sl_link_keys *keys)
+{
+    static const struct sl_link_keys none;
+    if (sl_link_keys_equal(keys ? keys : &none, s->keys ? s->keys : &none))
+        return;
+    struct sl_link_keys *old = s->keys;
+    s->keys = sl_link_keys_ref(keys);
+    sl_link_keys_unref(old);
+    if (link_tls_url(s->url) && s->listening) {
+        sl_server_refused(s);
+        s->refused_tls += s->counted_tls;
+        s->counted_tls = 0;
+        s->listening = false;
+        nng_listener_close(s->listener);
+    }
+    link_peers_each(&s->peers, drop_peer);
+    if (!s->listening)
+        listen_again(s);
+}
+
+uint64_t sl_server_refused(struct sl_server *s)
+{
+    int64_t now_ns = sl_monotonic_ns();
+    if (link_tls_url(s->url) && s->listening && now_ns - s->counted_ns >= SL_NS_PER_S) {
+        s->counted_ns = now_ns;
+        s->counted_tls = link_tls_failures("listener", nng_listener_id(s->listener)).certificate;
+    }
+    return s->refused + s->refused_tls + s->counted_tls;
+}
+
 int sl_server_fd(const struct sl_server *s)
 {
     return s->mailbox.fd;
@@ -536,30 +615,19 @@ static int server_init(struct sl_server *s, const struct sl_server_options *opti
     s->max_waiting = options->max_waiting;
     s->max_bytes = options->max_bytes;
     s->swept_ns = sl_monotonic_ns();
-    if (options->secret.bytes > 0) {
-        s->secret = malloc(options->secret.bytes);
-        if (!s->secret)
-            return -ENOMEM;
-        memcpy(s->secret, options->secret.data, options->secret.bytes);
-        s->secret_bytes = options->secret.bytes;
-    }
+    s->keys = sl_link_keys_ref(options->keys);
+    s->url = malloc(strlen(options->url) + sizeof "65535");
+    if (!s->url)
+        return -ENOMEM;
+    strcpy(s->url, options->url);
     int r = nng_rep0_open(&s->socket);
     if (r == 0)
         r = nng_pipe_notify(s->socket, NNG_PIPE_EV_ADD_PRE, on_pipe_come, s);
     if (r == 0)
         r = nng_pipe_notify(s->socket, NNG_PIPE_EV_REM_POST, on_pipe_gone, s);
     if (r == 0)
-        r = nng_listener_create(&s->listener, s->socket, options->url);
-    if (r == 0)
-        r = nng_listener_set_size(s->listener, NNG_OPT_RECVMAXSZ, SL_MESSAGE_MAX_BYTES + ENVELOPE_BYTES);
-    if (r == 0)
-        r = nng_listener_start(s->listener, 0);
-    if (r != 0)
-        return fault_of(r);
-    int port;
-    if (nng_listener_get_int(s->listener, NNG_OPT_TCP_BOUND_PORT, &port) == 0)
-        s->port = (uint16_t)port;
-    return 0;
+        r = listener_open(s);
+    return fault_of(r);
 }
 
 int sl_server_new(const struct sl_server_options *options, struct sl_server **ret)
@@ -598,7 +666,7 @@ void sl_server_free(struct sl_server *s)
     if (!s)
         return;
     /* No new peers, then aios, contexts, and the socket last: nng 1.5.2 can hang the other way round. */
-    if (nng_listener_id(s->listener) > 0)
+    if (s->listening)
         nng_listener_close(s->listener);
     for (struct slot *slot = s->all; slot; slot = slot->all_next)
         nng_aio_stop(slot->aio);
@@ -617,9 +685,7 @@ void sl_server_free(struct sl_server *s)
     drop_letters(s);
     sl_mailbox_fini(&s->mailbox);
     link_peers_free_all(&s->peers);
-    if (s->secret) {
-        explicit_bzero(s->secret, s->secret_bytes);
-        free(s->secret);
-    }
+    sl_link_keys_unref(s->keys);
+    free(s->url);
     free(s);
 }

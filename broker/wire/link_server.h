@@ -11,6 +11,7 @@
  * All calls on the home thread; nng's threads only post to the mailbox.
  */
 #pragma once
+#include "wire/link_keys.h"
 #include "wire/mailbox.h"
 #include "wire/message.h"
 #include <nng/nng.h>
@@ -18,12 +19,12 @@
 struct sl_server;
 
 struct sl_server_options {
-    const char *url;         /* tcp://, ipc://, tls+tcp:// */
-    struct sl_slice secret;  /* empty: none. Copied */
-    uint64_t epoch;          /* told in WELCOME */
-    size_t max_waiting;      /* unanswered requests, all peers together */
-    size_t max_bytes;        /* of unanswered requests */
-    void (*wake)(void *arg); /* NULL: poll sl_server_fd() */
+    const char *url;           /* tcp://, ipc://, tls+tcp:// */
+    struct sl_link_keys *keys; /* NULL: none. A reference is taken */
+    uint64_t epoch;            /* told in WELCOME */
+    size_t max_waiting;        /* unanswered requests, all peers together */
+    size_t max_bytes;          /* of unanswered requests */
+    void (*wake)(void *arg);   /* NULL: poll sl_server_fd() */
     void *wake_arg;
 };
 
@@ -37,7 +38,7 @@ struct sl_request {
     void *user;       /* the daemon's own */
 };
 
-/* Faults: -EADDRINUSE, -EACCES, -EINVAL (a bad url), -ENOMEM. */
+/* Faults: -EADDRINUSE, -EACCES, -EINVAL (a bad url, certificates that can't be used), -ENOMEM. */
 int sl_server_new(const struct sl_server_options *options, struct sl_server **ret);
 /* Stops receiving; unanswered requests are dropped (their askers see the connection close). */
 void sl_server_free(struct sl_server *s);
@@ -45,6 +46,13 @@ int sl_server_fd(const struct sl_server *s);
 /* From now on WELCOME says this epoch. `drop`: connections are closed, so that their peers come anew and
  * hear of it; requests that were received are still answered, to nobody. */
 void sl_server_renew(struct sl_server *s, uint64_t epoch, bool drop);
+/*
+ * Other keys from now on. When they differ, all connections are closed, so that every peer proves itself
+ * anew; a tls+tcp listener is replaced (nng 1.5.2 would let one more connection in by the old certificates).
+ */
+void sl_server_set_keys(struct sl_server *s, struct sl_link_keys *keys);
+/* How many times a peer was not let in, for its secret or its certificate. Not older than a second. */
+uint64_t sl_server_refused(struct sl_server *s);
 /* The TCP port it listens on (the url may have said 0); 0 for ipc. */
 uint16_t sl_server_port(const struct sl_server *s);
 /* The next request in order of arrival, or NULL. */

@@ -70,12 +70,14 @@ static inline int pair_teardown(void **state)
 
 static inline int pair_serve_at(struct pair *p, const char *url, const char *secret, size_t max_waiting)
 {
-    return sl_server_new(&(struct sl_server_options){.url = url,
-                                                     .secret = sl_slice_of(secret),
-                                                     .epoch = 4711,
-                                                     .max_waiting = max_waiting,
-                                                     .max_bytes = 64 << 20},
-                         &p->server);
+    struct sl_link_keys *keys;
+    assert_int_equal(sl_link_keys_of(sl_slice_of(secret), &keys), 0);
+    int r = sl_server_new(
+        &(struct sl_server_options){
+            .url = url, .keys = keys, .epoch = 4711, .max_waiting = max_waiting, .max_bytes = 64 << 20},
+        &p->server);
+    sl_link_keys_unref(keys);
+    return r;
 }
 
 static inline void pair_serve(struct pair *p)
@@ -91,15 +93,18 @@ static inline void pair_unserve(struct pair *p)
 
 static inline void pair_dial_at(struct pair *p, const char *const *urls, size_t count, const char *secret)
 {
+    struct sl_link_keys *keys;
+    assert_int_equal(sl_link_keys_of(sl_slice_of(secret), &keys), 0);
     assert_int_equal(sl_client_new(&(struct sl_client_options){.urls = urls,
                                                                .url_count = count,
                                                                .role = SL_ROLE_COLLECTOR,
                                                                .host = "host-1",
-                                                               .secret = sl_slice_of(secret),
+                                                               .keys = keys,
                                                                .changed = pair_changed,
                                                                .arg = p},
                                    &p->client),
                      0);
+    sl_link_keys_unref(keys);
 }
 
 static inline void pair_dial(struct pair *p)
