@@ -216,6 +216,7 @@ struct store_stats {
     uint64_t commits;        /* group commits since start */
     uint64_t commit_faults;
     uint64_t compactions;
+    uint64_t export_overruns; /* owed records dropped because a consumer held more than it may */
     const struct sl_histogram *sync_latency; /* the engine's; of write + sync of a group */
 };
 void store_stats(struct store *s, struct store_stats *ret);

@@ -23,6 +23,8 @@ struct append_job {
     size_t records;
     uint8_t *states; /* of a job without a batch: pointers to the sandboxes, then their state records */
     struct sandbox **stated;
+    struct consumer_table *table; /* likewise: the table that is written */
+    struct store_consumer_change *change;
     struct append_record record[];
 };
 
@@ -43,6 +45,7 @@ static void append_job_free(struct append_job *job)
 {
     free(job->header);
     free(job->states);
+    free(job->table);
     free(job);
 }
 
@@ -68,7 +71,7 @@ static int header_make(struct disk *d, struct segment *s, struct append_job *job
         return -EMFILE;
     size_t room = SEGMENT_HEADER_FIXED_BYTES + limits * SEGMENT_LIMIT_BYTES;
     uint8_t *pairs = malloc(limits * SEGMENT_LIMIT_BYTES + 1);
-    job->header = malloc(SL_RECORD_PREFIX_BYTES + room);
+    job->header = malloc(SL_RECORD_PREFIX_BYTES + room + CONSUMERS_RECORD_MAX_BYTES);
     if (!pairs || !job->header) {
         free(pairs);
         return -ENOMEM;
@@ -90,6 +93,9 @@ static int header_make(struct disk *d, struct segment *s, struct append_job *job
     };
     s->last_birth = header.last_birth;
     job->header_bytes = segment_header_encode(&header, job->header);
+    if (d->consumers.recorded)
+        job->header_bytes +=
+            consumers_encode(&d->consumers.pending, header.created_ns, job->header + job->header_bytes);
     free(pairs);
     return 0;
 }
@@ -145,6 +151,7 @@ static void fail_all(struct disk *d, struct segment *s, int fault)
     d->generation++;
     d->trouble = disk_fault_text(fault);
     judge_rollback(&d->judge);
+    consumers_rollback(&d->consumers);
     if (s)
         s->closed = s->suspect = true;
     if (d->active)
@@ -333,21 +340,23 @@ int disk_append_states(struct disk *d, struct sandbox **sandboxes, size_t count)
     size_t bytes = 0;
     for (size_t i = 0; i < count; i++)
         bytes += state_record_bytes(sandboxes[i]);
-    job->states = malloc(bytes + count * sizeof(struct sandbox *));
+    job->states = malloc(bytes + count * sizeof(struct sandbox *) + 1);
     if (!job->states || (fault = place_batch(d, bytes, job))) {
         append_job_free(job);
         return fault ? fault : -ENOMEM;
     }
     /* The sandboxes first: they are pointers. */
     job->stated = (struct sandbox **)(void *)job->states;
-    memcpy(job->stated, sandboxes, count * sizeof(struct sandbox *));
+    if (count)
+        memcpy(job->stated, sandboxes, count * sizeof(struct sandbox *));
     job->records = count;
     uint8_t *at = job->states + count * sizeof(struct sandbox *);
     static const struct part none;
     int64_t now_ns = sl_now_ns();
     for (size_t i = 0; i < count; i++)
         at += state_encode(sandboxes[i], &none, now_ns, at);
-    vector_add(&job->job, job->states + count * sizeof(struct sandbox *), bytes);
+    if (bytes)
+        vector_add(&job->job, job->states + count * sizeof(struct sandbox *), bytes);
     d->active->tail += job->job.bytes;
     d->active->in_flight++;
     job->job.generation = d->generation;
@@ -377,6 +386,55 @@ static void publish_states(struct disk *d, struct append_job *job)
     retain_stated(d, fault);
 }
 
+/* ---- the table of consumers ---- */
+
+int disk_append_table(struct disk *d, struct consumer_table *table, struct store_consumer_change *change)
+{
+    struct append_job *job;
+    int fault = append_job_new(0, &job);
+    if (fault) {
+        free(table);
+        return fault;
+    }
+    job->table = table;
+    job->change = change;
+    job->states = malloc(CONSUMERS_RECORD_MAX_BYTES);
+    if (!job->states || (fault = place_batch(d, CONSUMERS_RECORD_MAX_BYTES, job))) {
+        append_job_free(job);
+        return fault ? fault : -ENOMEM;
+    }
+    /* A new segment begins with the pending table, which is this one. */
+    if (!job->header)
+        vector_add(&job->job, job->states, consumers_encode(table, sl_now_ns(), job->states));
+    d->active->tail += job->job.bytes;
+    d->active->in_flight++;
+    job->job.generation = d->generation;
+    commit_submit(&d->commit, &job->job);
+    return 0;
+}
+
+static void publish_table(struct disk *d, struct append_job *job)
+{
+    struct segment *s = job->job.segment;
+    int fault = job->job.fault;
+    bool current = job->job.generation == d->generation;
+    if (!fault && !current)
+        fault = -ECANCELED;
+    if (fault && current)
+        fail_all(d, s, fault);
+    s->in_flight--;
+    if (!fault) {
+        s->durable = job->job.offset + job->job.bytes;
+        segment_commit_time(s, sl_now_ns());
+        consumers_settle(&d->consumers, job->table);
+        d->trouble = NULL;
+        seal_start(d, s);
+    }
+    drop_if_void(d, s);
+    consumers_changed(d, job->change, fault);
+    append_job_free(job);
+}
+
 void disk_run(struct store *s)
 {
     struct disk *d = (struct disk *)s;
@@ -391,6 +449,8 @@ void disk_run(struct store *s)
         jobs = jobs->next;
         if (job->batch)
             publish(d, job);
+        else if (job->table)
+            publish_table(d, job);
         else
             publish_states(d, job);
     }

@@ -221,6 +221,7 @@ static void index_add(struct sandbox *b, const struct entry *entry)
     last->ceiling_ns = entry->ceiling_ns;
     last->text_bytes += entry->text_bytes;
     last->segment->text_bytes += entry->text_bytes;
+    last->segment->lines += entry->lines;
     b->kept_text_bytes += entry->text_bytes;
 }
 

@@ -115,11 +115,16 @@ static bool index_good(struct check *c, int file, const struct trailer *t)
         struct sl_slice payload;
         struct sl_block_header ignored;
         struct state state;
-        good = sl_record_check(rest, &record, &payload, &ignored) == SL_RECORD_OK &&
-               record.kind == SL_RECORD_ENGINE && state_decode(payload, &state) == 0;
+        good = sl_record_check(rest, &record, &payload, &ignored) == SL_RECORD_OK;
+        size_t whole = good ? SL_RECORD_PREFIX_BYTES + payload.bytes : 0;
+        struct consumer_table table;
+        if (good && record.kind == SL_RECORD_CONSUMER && consumers_decode(payload, &table) == 0) {
+            rest = sl_slice(rest.data + whole, rest.bytes - whole);
+            continue;
+        }
+        good = good && record.kind == SL_RECORD_ENGINE && state_decode(payload, &state) == 0;
         if (!good)
             break;
-        size_t whole = SL_RECORD_PREFIX_BYTES + payload.bytes;
         size_t bytes = state.part.count * sizeof(struct entry);
         rest = sl_slice(rest.data + whole, rest.bytes - whole);
         void *part = malloc(bytes + 1);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "compact.h"
 #include "disk.h"
+#include "wire/timestamp.h"
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -35,18 +36,19 @@ static uint64_t most_bytes(const struct disk *d)
     return most;
 }
 
-/* Finds adjacent segments [*ret_first, +count) to be made one. */
+/* Finds adjacent segments [*ret_first, +count) to be made one, among those that no consumer holds. */
 static size_t choose(const struct disk *d, bool all, size_t *ret_first)
 {
     uint64_t most = most_bytes(d);
-    for (size_t i = 0; i < d->segment_count; i++) {
+    size_t end = consumers_held_from(d, sl_now_ns());
+    for (size_t i = 0; i < end; i++) {
         if (!fit(d->segments[i]))
             continue;
         uint64_t bytes = 0;
         size_t count = 0;
         uint32_t generation = d->segments[i]->name.generation;
         bool dead = false, fresh = false;
-        for (size_t k = i; k < d->segment_count && fit(d->segments[k]); k++, count++) {
+        for (size_t k = i; k < end && fit(d->segments[k]); k++, count++) {
             const struct segment *s = d->segments[k];
             if (count && bytes + s->file_bytes > most)
                 break;
@@ -179,6 +181,7 @@ static void install(struct disk *d, struct compact *c)
     output->tail = output->durable = output->written = c->states_offset;
     output->file_bytes = c->file_bytes;
     output->text_bytes = c->text_bytes;
+    output->lines = c->lines;
     output->last_birth = c->last_birth;
     output->oldest_commit_ns = c->oldest_commit_ns;
     output->newest_commit_ns = c->newest_commit_ns;
@@ -186,8 +189,13 @@ static void install(struct disk *d, struct compact *c)
     output->dead_text_bytes = output->text_bytes - output->live_text_bytes;
     d->compactions++;
     d->damaged_blocks += c->damaged_blocks;
-    for (size_t i = 0; i < c->input_count; i++)
+    uint64_t lines = 0;
+    for (size_t i = 0; i < c->input_count; i++) {
+        lines += c->inputs[i].segment->lines;
         disk_drop_file(d, c->inputs[i].segment);
+    }
+    if (lines > output->lines)
+        consumers_overrun(d, c->name.last);
 }
 
 static void compact_done(struct background_job *base, void *context)

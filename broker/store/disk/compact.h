@@ -43,8 +43,9 @@ struct compact {
     uint64_t epoch, last_birth;
     uint8_t *limits; /* of segments before it that are not sealed: the inputs' headers may have set them */
     uint32_t limit_count;
-    int file; /* the output, open */
-    uint64_t states_offset, file_bytes, text_bytes;
+    int file;                  /* the output, open */
+    struct sl_slice consumers; /* the table of the newest input that has one */
+    uint64_t states_offset, file_bytes, text_bytes, lines;
     uint64_t damaged_blocks;
     int64_t oldest_commit_ns, newest_commit_ns;
     atomic_bool cancelled;

@@ -48,7 +48,14 @@ static int read_states(struct compact *c, uint32_t input, size_t *capacity)
         struct sl_slice payload;
         struct sl_block_header ignored;
         struct compact_life life = {.input = input};
-        if (sl_record_check(rest, &record, &payload, &ignored) || state_decode(payload, &life.state))
+        if (sl_record_check(rest, &record, &payload, &ignored))
+            return -EIO;
+        if (record.kind == SL_RECORD_CONSUMER) {
+            c->consumers = sl_slice(rest.data, SL_RECORD_PREFIX_BYTES + payload.bytes);
+            rest = sl_slice(rest.data + c->consumers.bytes, rest.bytes - c->consumers.bytes);
+            continue;
+        }
+        if (state_decode(payload, &life.state))
             return -EIO;
         life.record = sl_slice(rest.data, SL_RECORD_PREFIX_BYTES + payload.bytes);
         if (c->life_count == *capacity) {
@@ -312,6 +319,7 @@ static int take_life(struct output *o, size_t from, size_t to)
     for (size_t i = o->first; i < o->count; i++) {
         p->stored_bytes += o->entries[i].bytes;
         text += o->entries[i].text_bytes;
+        o->c->lines += o->entries[i].lines;
     }
     p->text_bytes = text > UINT32_MAX ? UINT32_MAX : (uint32_t)text;
     o->c->text_bytes += p->text_bytes;
@@ -327,8 +335,11 @@ static int output_index(struct output *o)
 {
     struct compact *c = o->c;
     c->states_offset = o->written + o->buffered;
-    uint64_t states_bytes = 0;
-    uint32_t states = 0;
+    uint64_t states_bytes = c->consumers.bytes;
+    uint32_t states = c->consumers.bytes > 0;
+    int fault = output_bytes(o, c->consumers.data, c->consumers.bytes);
+    if (fault)
+        return fault;
     for (size_t i = 0; i < c->life_count; i++)
         states_bytes += c->lives[i].keep_state ? c->lives[i].record.bytes : 0;
     for (size_t i = 0; i < c->life_count; i++) {
@@ -339,7 +350,7 @@ static int output_index(struct output *o)
             life->part.offset = c->states_offset + states_bytes + life->part.offset * sizeof(struct entry);
         state_patch((uint8_t *)(uintptr_t)life->record.data, life->record.bytes, life->kept_from,
                     &life->part);
-        int fault = output_bytes(o, life->record.data, life->record.bytes);
+        fault = output_bytes(o, life->record.data, life->record.bytes);
         if (fault)
             return fault;
         states++;
@@ -354,7 +365,7 @@ static int output_index(struct output *o)
     };
     uint8_t last[TRAILER_BYTES];
     trailer_encode(&trailer, last);
-    int fault = output_bytes(o, o->entries, o->count * sizeof(struct entry));
+    fault = output_bytes(o, o->entries, o->count * sizeof(struct entry));
     if (!fault)
         fault = output_bytes(o, last, sizeof last);
     if (!fault)

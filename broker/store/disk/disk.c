@@ -82,6 +82,7 @@ static void disk_free(struct disk *d)
     free(d->segments);
     sl_block_builder_free(d->gap);
     free(d->scratch);
+    free(d->window);
     io_free(d->io);
     free(d);
 }
@@ -127,6 +128,7 @@ static void disk_stats(struct store *s, struct store_stats *ret)
         .cut_bytes = d->cut_bytes,
         .damaged_blocks = d->damaged_blocks,
         .compactions = d->compactions,
+        .export_overruns = d->export_overruns,
         .commits = atomic_load(&d->commit.groups),
         .commit_faults = atomic_load(&d->commit.faults),
         .sync_latency = &d->commit.latency,
@@ -166,6 +168,10 @@ static const struct store_engine disk_engine = {
     .read = disk_read,
     .seek_time = disk_seek_time,
     .seek_back = disk_seek_back,
+    .consumer_change = disk_consumer_change,
+    .lease = disk_lease,
+    .scan = disk_scan,
+    .consumers = disk_consumers,
     .stats = disk_stats,
     .compact = disk_compact,
 };

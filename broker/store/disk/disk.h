@@ -8,6 +8,7 @@
 #include "../engine.h"
 #include "commit.h"
 #include "compact.h"
+#include "consumers.h"
 #include "hot.h"
 #include "judge.h"
 #include "retain.h"
@@ -15,6 +16,8 @@
 
 /* A made-up gap: prefix, and a block of no lines and no names that count. */
 enum { GAP_RECORD_BYTES = SL_RECORD_PREFIX_BYTES + 1024 };
+
+enum { DISK_WINDOW_BYTES = (256 << 10) + SL_RECORD_MAX_BYTES };
 
 /* Parts of sealed segments that were read lately. */
 enum { PARTS_KEPT = 16 };
@@ -38,6 +41,8 @@ struct disk {
     uint64_t epoch;
     struct table table;
     struct judge judge;
+    struct consumers consumers;
+    uint64_t export_overruns;
     struct hot_cache hot;
     struct commit commit;
     struct background background;
@@ -58,6 +63,7 @@ struct disk {
     struct store_batch *refused;  /* batches that failed before they became a job */
     struct sl_block_builder *gap; /* of gaps that are made up */
     uint8_t *scratch;             /* SL_RECORD_MAX_BYTES, for reads */
+    uint8_t *window;              /* DISK_WINDOW_BYTES, for scans; NULL until the first */
     uint8_t gap_record[GAP_RECORD_BYTES];
     struct kept_part parts[PARTS_KEPT];
     uint64_t parts_used;
@@ -89,6 +95,9 @@ void disk_append(struct store *s, struct store_batch *batch);
 void disk_run(struct store *s);
 /* Appends the states of these sandboxes; then retain_stated(). Faults: nothing was submitted. */
 int disk_append_states(struct disk *d, struct sandbox **sandboxes, size_t count);
+/* Appends the table of consumers, which it takes (also when it fails); then consumers_changed(). Faults:
+ * nothing was submitted. */
+int disk_append_table(struct disk *d, struct consumer_table *table, struct store_consumer_change *change);
 
 /* upkeep.c: retention, compaction, who waits for it; after each disk_run(). */
 void disk_upkeep(struct disk *d);
@@ -105,6 +114,9 @@ const struct entry *part_entries(struct disk *d, const struct sandbox *b, const 
 void part_forget(struct disk *d, const struct segment *s);
 
 /* read.c */
+/* A gap made up for `lines` lines before `next`; borrowed until the next call. */
+struct sl_slice disk_gap_record(struct disk *d, const struct sandbox *b, uint64_t next, uint64_t lines,
+                                uint8_t reason, struct sl_record *ret);
 int disk_read(struct store *s, struct sl_slice sandbox, uint64_t from_seq, size_t max_bytes, store_each *each,
               void *arg, bool *ret_more);
 int disk_seek_time(struct store *s, struct sl_slice sandbox, int64_t time_ns, uint64_t *ret_seq);

@@ -46,32 +46,39 @@ static void give(struct giving *g, struct sl_slice bytes, const struct sl_record
         g->stopped = true;
 }
 
-/* Lines g->next to `next` - 1 are not there. */
-static void give_gap(struct giving *g, uint64_t next, uint8_t reason)
+struct sl_slice disk_gap_record(struct disk *d, const struct sandbox *b, uint64_t next, uint64_t lines,
+                                uint8_t reason, struct sl_record *ret)
 {
-    struct disk *d = g->disk;
     int64_t now_ns = sl_now_ns();
     struct sl_block_header facts = {
         .flags = SL_BLOCK_GAP,
         .gap_reason = reason,
-        .gap_lines = next - g->next,
+        .gap_lines = lines,
         .time_min_ns = now_ns,
         .time_max_ns = now_ns,
     };
-    sl_block_builder_reset(d->gap, sandbox_id(g->sandbox));
+    sl_block_builder_reset(d->gap, sandbox_id(b));
     assert(sl_block_builder_bound(d->gap) <= GAP_RECORD_BYTES - SL_RECORD_PREFIX_BYTES);
     size_t bytes = sl_block_builder_encode(d->gap, &facts, 0, d->gap_record + SL_RECORD_PREFIX_BYTES,
                                            GAP_RECORD_BYTES - SL_RECORD_PREFIX_BYTES);
-    struct sl_record record = {
+    *ret = (struct sl_record){
         .kind = SL_RECORD_BLOCK,
         .payload_bytes = (uint32_t)bytes,
         .first_seq = next,
         .floor_ns = INT64_MIN,
         .commit_ns = now_ns,
     };
-    sl_record_encode_prefix(&record, d->gap_record);
-    if (room_for(g, SL_RECORD_PREFIX_BYTES + bytes))
-        give(g, sl_slice(d->gap_record, SL_RECORD_PREFIX_BYTES + bytes), &record, next);
+    sl_record_encode_prefix(ret, d->gap_record);
+    return sl_slice(d->gap_record, SL_RECORD_PREFIX_BYTES + bytes);
+}
+
+/* Lines g->next to `next` - 1 are not there. */
+static void give_gap(struct giving *g, uint64_t next, uint8_t reason)
+{
+    struct sl_record record;
+    struct sl_slice bytes = disk_gap_record(g->disk, g->sandbox, next, next - g->next, reason, &record);
+    if (room_for(g, bytes.bytes))
+        give(g, bytes, &record, next);
 }
 
 /* What is missing between what is due and `next`: first what retention took, then damage. */

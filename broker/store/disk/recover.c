@@ -5,6 +5,7 @@
  * says is durable before anything is answered from it.
  */
 #include "disk.h"
+#include "wire/crc32c.h"
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -91,6 +92,15 @@ static int compare_names(const void *left, const void *right)
 
 /* ---- scanning ---- */
 
+static int apply_consumers(struct disk *d, struct sl_slice payload)
+{
+    struct consumer_table table;
+    int answer = consumers_decode(payload, &table);
+    if (answer == 0)
+        consumers_recovered(&d->consumers, &table);
+    return answer;
+}
+
 /* Applies one good record. > 0: it does not fit what came before it. */
 static int apply(struct disk *d, struct segment *s, uint64_t offset, struct sl_slice bytes,
                  const struct sl_record *record, struct sl_slice payload,
@@ -120,6 +130,11 @@ static int apply(struct disk *d, struct segment *s, uint64_t offset, struct sl_s
         if (payload.bytes >= 4 && sl_load32(payload.data) == FORMAT_STATE)
             answer = state_decode(payload, &state) ? TABLE_MISFIT
                                                    : table_apply_state(&d->table, &state, NULL, &applied);
+        break;
+    case SL_RECORD_CONSUMER:
+        answer = apply_consumers(d, payload);
+        if (answer == 0)
+            segment_commit_time(s, record->commit_ns);
         break;
     default:
         break;
@@ -294,6 +309,12 @@ static int make_durable(struct disk *d, const struct segment *s, uint64_t bytes,
     return bytes ? io_sync(d->io, s->file) : 0;
 }
 
+static int table_look(struct disk *d, struct sl_slice payload, bool taking)
+{
+    struct consumer_table table;
+    return taking ? apply_consumers(d, payload) : consumers_decode(payload, &table);
+}
+
 /*
  * Takes the states of a sealed segment. > 0 (FORMAT_MALFORMED): it has no index that can be read; whatever
  * was taken of it is repeated by the scan that follows.
@@ -330,11 +351,13 @@ static int load_index(struct disk *d, struct segment *s, uint64_t size)
                             : sl_record_check(rest, &record, &payload, &ignored);
             if (answer == SL_RECORD_OK) {
                 payload = sl_slice(rest.data + SL_RECORD_PREFIX_BYTES, record.payload_bytes);
-                answer = record.kind == SL_RECORD_ENGINE ? state_decode(payload, &state) : FORMAT_MALFORMED;
+                answer = record.kind == SL_RECORD_CONSUMER ? table_look(d, payload, taking)
+                         : record.kind == SL_RECORD_ENGINE ? state_decode(payload, &state)
+                                                           : FORMAT_MALFORMED;
             } else {
                 answer = FORMAT_MALFORMED;
             }
-            if (!answer && taking) {
+            if (!answer && taking && record.kind == SL_RECORD_ENGINE) {
                 struct applied applied;
                 answer = table_apply_state(&d->table, &state, s, &applied);
                 if (!answer) {
@@ -399,6 +422,11 @@ static int salvage_index(struct disk *d, struct segment *s, uint64_t size)
                 d->cut_records++;
             }
         } else {
+            struct sl_slice payload = sl_slice(bytes + SL_RECORD_PREFIX_BYTES, record.payload_bytes);
+            if (record.kind == SL_RECORD_CONSUMER && whole <= CONSUMERS_RECORD_MAX_BYTES &&
+                io_read(d->io, s->file, at, bytes, whole) == (int64_t)whole &&
+                sl_crc32c(0, payload) == record.payload_crc && apply_consumers(d, payload))
+                d->cut_records++;
             records_end = at + whole;
         }
         at += whole;
@@ -411,12 +439,12 @@ static int salvage_index(struct disk *d, struct segment *s, uint64_t size)
 }
 
 /* What recovery kept gets its index at once; if that can't be written it stays as it is. */
-static void seal_now(struct segment *s, struct io *io)
+static void seal_now(struct disk *d, struct segment *s)
 {
     struct seal seal;
-    if (s->durable == 0 || s->unsealable || seal_make(s, &seal))
+    if (s->durable == 0 || s->unsealable || seal_make(s, &d->consumers, &seal))
         return;
-    if (seal_write(io, &seal) == 0)
+    if (seal_write(d->io, &seal) == 0)
         seal_finish(&seal);
     seal_fini(&seal);
 }
@@ -454,7 +482,7 @@ static int load_segment(struct disk *d, struct loading *l, uint8_t *window)
     s->tail = s->durable = s->written = good;
     int fault = make_durable(d, s, good, window);
     if (!fault)
-        seal_now(s, d->io);
+        seal_now(d, s);
     return fault;
 }
 

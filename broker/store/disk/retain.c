@@ -126,14 +126,16 @@ void retain_run(struct disk *d, int64_t now_ns)
     if (d->dropping || d->closing || d->segment_count == 0)
         return;
     struct segment *s = d->segments[0];
-    if (!due(d, s, now_ns))
+    if (!due(d, s, now_ns) || consumers_held_from(d, now_ns) == 0)
         return;
     struct stating w = {.segment = s};
     for_all(d, state_each, &w);
     if (!w.failed) {
         d->dropping = s;
         s->busy = true;
-        if (w.count == 0)
+        /* Newer segments have the table of consumers; without one, a new one is begun with it. */
+        bool table_stays = !d->consumers.recorded || d->segment_count > 1;
+        if (w.count == 0 && table_stays)
             retain_stated(d, 0);
         else if (disk_append_states(d, w.sandboxes, w.count))
             retain_stated(d, -1);
@@ -169,7 +171,9 @@ void retain_stated(struct disk *d, int fault)
     if (needed)
         return;
     for_all(d, drop_each, s);
+    uint32_t number = s->name.last;
     disk_drop_file(d, s);
+    consumers_overrun(d, number);
     retain_run(d, sl_now_ns());
 }
 

@@ -41,10 +41,14 @@ void seal_fini(struct seal *seal)
     *seal = (struct seal){0};
 }
 
-int seal_make(struct segment *s, struct seal *ret)
+int seal_make(struct segment *s, const struct consumers *consumers, struct seal *ret)
 {
     struct seal seal = {.segment = s, .count = s->touched_count};
     size_t states_bytes = 0, parts_bytes = 0;
+    uint8_t table[CONSUMERS_RECORD_MAX_BYTES];
+    if (consumers->recorded)
+        states_bytes = consumers_encode(&consumers->durable, sl_now_ns(), table);
+    size_t table_bytes = states_bytes;
     for (size_t i = 0; i < s->touched_count; i++) {
         const struct sandbox *b = s->touched[i];
         const struct extent *x = extent_of(b, s);
@@ -62,7 +66,8 @@ int seal_make(struct segment *s, struct seal *ret)
         return -ENOMEM;
     }
     int64_t now_ns = sl_now_ns();
-    size_t state_at = 0, part_at = states_bytes;
+    size_t state_at = table_bytes, part_at = states_bytes;
+    memcpy(seal.bytes, table, table_bytes);
     for (size_t i = 0; i < s->touched_count; i++) {
         struct sandbox *b = s->touched[i];
         const struct extent *x = extent_of(b, s);
@@ -91,7 +96,7 @@ int seal_make(struct segment *s, struct seal *ret)
         .states_offset = s->durable,
         .states_bytes = states_bytes,
         .parts_bytes = parts_bytes,
-        .states = (uint32_t)seal.count,
+        .states = (uint32_t)seal.count + (table_bytes > 0),
         .oldest_commit_ns = s->oldest_commit_ns,
         .newest_commit_ns = s->newest_commit_ns,
     };
@@ -176,7 +181,7 @@ void seal_start(struct disk *d, struct segment *s)
         s->durable == 0)
         return;
     struct seal_job *job = calloc(1, sizeof *job);
-    if (!job || seal_make(s, &job->seal)) {
+    if (!job || seal_make(s, &d->consumers, &job->seal)) {
         /* Too late at any later moment: the state moves on. The next start seals it. */
         free(job);
         s->unsealable = true;

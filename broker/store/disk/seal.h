@@ -10,6 +10,7 @@
 #include "segment.h"
 #include "state.h"
 
+struct consumers;
 struct disk;
 
 /* Notes that the segment has a record of the sandbox; once per sandbox and segment. */
@@ -18,7 +19,7 @@ void seal_touch(struct segment *s, struct sandbox *b);
 /* The bytes of an index, and whose they are. */
 struct seal {
     struct segment *segment;
-    uint8_t *bytes; /* states, parts, trailer */
+    uint8_t *bytes; /* table of consumers, states, parts, trailer */
     size_t size;
     size_t count;
     struct seal_part {
@@ -29,7 +30,7 @@ struct seal {
     int fault;
 };
 /* Faults: -ENOMEM; -EFBIG: a state that fits no record. */
-int seal_make(struct segment *s, struct seal *ret);
+int seal_make(struct segment *s, const struct consumers *consumers, struct seal *ret);
 void seal_fini(struct seal *seal);
 /* Writes and syncs it. Any thread, no other one using the file. */
 int seal_write(struct io *io, const struct seal *seal);

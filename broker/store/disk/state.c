@@ -271,6 +271,8 @@ int table_apply_state(struct table *t, const struct state *state, struct segment
     }
     if (segment) {
         segment->text_bytes += state->part.text_bytes;
+        if (state->part.count && state->last_seq >= state->part.first_seq)
+            segment->lines += state->last_seq + 1 - state->part.first_seq;
         segment->dead_text_bytes += holds ? 0 : state->part.text_bytes;
     }
     ret->sandbox = b;
