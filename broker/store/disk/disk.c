@@ -32,6 +32,8 @@ const char *disk_fault_text(int fault)
         return "the data directory is not there";
     case -EBUSY:
         return "the data directory is in use by another process";
+    case -EPROTONOSUPPORT:
+        return "the data directory was written by a newer version of sandlog";
     default:
         return "the data directory can't be used";
     }

@@ -236,24 +236,42 @@ static void set_limits(struct loading *all, size_t count, const struct segment_h
     }
 }
 
-/* Opens every segment and reads its header. */
+/*
+ * True when the file ends with an index of a newer version. The header of a segment says as much; but it is
+ * the older program's when the newer one sealed what that had left.
+ */
+static bool index_newer(struct disk *d, const struct segment *s)
+{
+    uint8_t last[TRAILER_BYTES];
+    struct trailer trailer;
+    int64_t size = io_size(d->io, s->file);
+    return size >= TRAILER_BYTES &&
+           io_read(d->io, s->file, (uint64_t)size - TRAILER_BYTES, last, TRAILER_BYTES) == TRAILER_BYTES &&
+           trailer_decode(last, (uint64_t)size, &trailer) == FORMAT_NEWER;
+}
+
+static bool is_replaced(const struct found *found, const struct segment_name *name)
+{
+    for (size_t i = 0; i < found->count; i++) {
+        if (segment_name_replaces(&found->names[i], name))
+            return true;
+    }
+    return false;
+}
+
+/* Opens every segment and reads its header. Changes nothing before all are known to be of our version. */
 static int open_segments(struct disk *d, const struct found *found, struct loading *all, uint8_t *window,
-                         size_t *ret_count, const char **ret_why)
+                         size_t *ret_count)
 {
     size_t count = 0;
     for (size_t i = 0; i < found->count; i++) {
         const struct segment_name *name = &found->names[i];
         char text[SEGMENT_NAME_BYTES];
         segment_name_render(name, text);
-        bool replaced = false;
-        for (size_t k = 0; k < found->count && !replaced; k++)
-            replaced = segment_name_replaces(&found->names[k], name);
         if (name->last >= d->next_number)
             d->next_number = name->last + 1;
-        if (replaced) {
-            (void)io_unlink(d->io, text);
+        if (is_replaced(found, name))
             continue;
-        }
         struct loading *l = &all[count];
         *l = (struct loading){.limit = UINT64_MAX};
         int fault = disk_add_segment(d, name, &l->segment);
@@ -262,17 +280,13 @@ static int open_segments(struct disk *d, const struct found *found, struct loadi
         l->segment->closed = true;
         l->segment->named = true;
         l->segment->file = io_open(d->io, text, IO_WRITE);
-        if (l->segment->file < 0) {
-            *ret_why = disk_fault_text(l->segment->file);
+        if (l->segment->file < 0)
             return l->segment->file;
-        }
         count++;
         struct segment_header header;
         int answer = read_header(d, l->segment, window, &header, &l->header_bytes);
-        if (answer == FORMAT_NEWER) {
-            *ret_why = "the data directory was written by a newer version of sandlog";
+        if (answer == FORMAT_NEWER || (answer >= 0 && index_newer(d, l->segment)))
             return -EPROTONOSUPPORT;
-        }
         if (answer < 0)
             return answer;
         if (answer) {
@@ -283,6 +297,13 @@ static int open_segments(struct disk *d, const struct found *found, struct loadi
             d->epoch = header.epoch;
         l->last_birth = l->segment->last_birth = header.last_birth;
         set_limits(all, count - 1, &header);
+    }
+    for (size_t i = 0; i < found->count; i++) {
+        if (is_replaced(found, &found->names[i])) {
+            char text[SEGMENT_NAME_BYTES];
+            segment_name_render(&found->names[i], text);
+            (void)io_unlink(d->io, text);
+        }
     }
     *ret_count = count;
     return 0;
@@ -494,13 +515,13 @@ static void set_aside(struct disk *d, const char *name)
     (void)io_rename(d->io, name, aside);
 }
 
-static int load_all(struct disk *d, const struct found *found, uint8_t *window, const char **ret_why)
+static int load_all(struct disk *d, const struct found *found, uint8_t *window)
 {
     struct loading *all = calloc(found->count + 1, sizeof *all);
     if (!all)
         return -ENOMEM;
     size_t count = 0;
-    int fault = open_segments(d, found, all, window, &count, ret_why);
+    int fault = open_segments(d, found, all, window, &count);
     for (size_t i = 0; i < count && !fault; i++) {
         fault = load_segment(d, &all[i], window);
         struct segment *s = all[i].segment;
@@ -554,12 +575,7 @@ int disk_recover(struct disk *d, const char **ret_why)
     if (!fault) {
         int answer = epoch_read(d);
         named = answer == 0;
-        if (answer == FORMAT_NEWER) {
-            *ret_why = "the data directory was written by a newer version of sandlog";
-            fault = -EPROTONOSUPPORT;
-            goto out;
-        }
-        fault = answer < 0 ? answer : 0;
+        fault = answer == FORMAT_NEWER ? -EPROTONOSUPPORT : answer < 0 ? answer : 0;
     }
     if (!fault)
         fault = io_list(d->io, found_name, &found);
@@ -570,10 +586,9 @@ int disk_recover(struct disk *d, const char **ret_why)
         goto out;
     if (found.count)
         qsort(found.names, found.count, sizeof *found.names, compare_names);
-    fault = load_all(d, &found, window, ret_why);
+    fault = load_all(d, &found, window);
     if (fault) {
-        if (fault != -EPROTONOSUPPORT)
-            *ret_why = disk_fault_text(fault);
+        *ret_why = disk_fault_text(fault);
         goto out;
     }
     settle(d);
