@@ -39,13 +39,21 @@ void finder_missed(void *arg, struct folder *folder);
 void finder_settle_missed(struct collector *c, struct log *log, int64_t now_ns);
 /* A file was met under a rotated name that had the base name before. */
 void finder_met(struct collector *c, struct log *log);
-/*
- * A .gz whose place in the log is not known by its birth: put where its name says, now that names are
- * settled.
- */
-void finder_order(struct log *log);
 /* Looks at one name again. */
 void finder_reconcile(struct collector *c, struct log *log, const char *name, enum news news);
+
+/* The file that has this name in the log, as far as is known; NULL: none. */
+struct file *finder_named(const struct log *log, const char *name);
+struct statx;
+/* Whether this is the file. */
+bool finder_same(const struct file *f, const struct statx *st);
+
+/* ---- order.c */
+/*
+ * Whether the next file of the log may be begun: which files there are, and in which order, is known. Moves
+ * files that are not begun. False: look again a little later.
+ */
+bool order_settled(struct collector *c, struct log *log);
 
 /* ---- places.c */
 /* The broker's places of a sandbox: all its files are placed anew. */

@@ -100,7 +100,7 @@ static struct log *log_of(struct collector *c, struct folder *folder, const char
 
 /* ---- files ---- */
 
-static struct file *file_named(const struct log *log, const char *name)
+struct file *finder_named(const struct log *log, const char *name)
 {
     for (struct file *f = log->files; f; f = f->next)
         if (f->name && strcmp(f->name, name) == 0)
@@ -141,24 +141,6 @@ static struct file *successor(const struct log *log, const char *name, bool gz, 
                     : !f->phantom && !f->gz && !gz && birth_ns != 0 && birth_ns < f->identity.birth_ns)
             return f;
     return NULL;
-}
-
-void finder_order(struct log *log)
-{
-    for (struct file **at = &log->files, *f; (f = *at); at = &f->next) {
-        if (!f->gz || f->state != FILE_UNPLACED || !f->name)
-            continue;
-        struct file *before = successor(log, f->name, true, 0);
-        struct file **to = &log->files;
-        while (*to != before && *to != f)
-            to = &(*to)->next;
-        if (*to == f)
-            continue; /* it stands before it, or nothing is newer */
-        *at = f->next;
-        f->next = before;
-        *to = f;
-        return; /* the others have their turn the next time */
-    }
 }
 
 static void phantom(struct collector *c, struct log *log, const char *name)
@@ -228,8 +210,23 @@ static void refuse(struct collector *c, struct log *log, const char *name)
         "it is not a regular file with one link below the watched root");
 }
 
-static void new_file(struct collector *c, struct log *log, const char *name, int64_t birth_ns)
+static int64_t birth_of(const struct statx *st)
 {
+    return st->stx_mask & STATX_BTIME ? (int64_t)st->stx_btime.tv_sec * SL_NS_PER_S + st->stx_btime.tv_nsec
+                                      : 0;
+}
+
+/* But for the generation, which only an open file tells. */
+static struct identity identity_of(const struct statx *st)
+{
+    return (struct identity){.device = (uint64_t)st->stx_dev_major << 32 | st->stx_dev_minor,
+                             .inode = st->stx_ino,
+                             .birth_ns = birth_of(st)};
+}
+
+static void new_file(struct collector *c, struct log *log, const char *name, const struct statx *st)
+{
+    int64_t birth_ns = birth_of(st);
     bool gz = strcmp(name, log->base) != 0 && rotated_is_gz(sl_slice_of(name));
     struct file *f = fleet_file_new(&c->fleet, log, successor(log, name, gz, birth_ns), name);
     if (!f)
@@ -243,8 +240,10 @@ static void new_file(struct collector *c, struct log *log, const char *name, int
             refuse(c, log, name);
         return;
     }
-    if (r < 0)
+    if (r < 0) {
+        f->identity = identity_of(st); /* so that it is known when it is met again */
         say(SL_WARNING, "file.unreadable", log->folder, name, strerror(-r));
+    }
     if (strcmp(name, log->base) == 0)
         reckon(c, log, -1);
     struct sandbox *s = log->sandbox;
@@ -253,16 +252,11 @@ static void new_file(struct collector *c, struct log *log, const char *name, int
     turns_touch(c, f);
 }
 
-static int64_t birth_of(const struct statx *st)
-{
-    return st->stx_mask & STATX_BTIME ? (int64_t)st->stx_btime.tv_sec * SL_NS_PER_S + st->stx_btime.tv_nsec
-                                      : 0;
-}
-
-static bool same(const struct file *f, const struct statx *st)
+bool finder_same(const struct file *f, const struct statx *st)
 {
     const struct identity *i = &f->identity;
-    return i->inode == st->stx_ino && i->device == ((uint64_t)st->stx_dev_major << 32 | st->stx_dev_minor) &&
+    return !f->phantom && i->inode == st->stx_ino &&
+           i->device == ((uint64_t)st->stx_dev_major << 32 | st->stx_dev_minor) &&
            (!(st->stx_mask & STATX_BTIME) ||
             i->birth_ns == (int64_t)st->stx_btime.tv_sec * SL_NS_PER_S + st->stx_btime.tv_nsec);
 }
@@ -270,7 +264,7 @@ static bool same(const struct file *f, const struct statx *st)
 void finder_reconcile(struct collector *c, struct log *log, const char *name, enum news news)
 {
     struct statx st;
-    struct file *named = file_named(log, name);
+    struct file *named = finder_named(log, name);
     int r = folder_statx(log->folder, name, &st);
     if (r < 0) {
         if (r != -ENOENT && r != -ENOTDIR)
@@ -282,19 +276,19 @@ void finder_reconcile(struct collector *c, struct log *log, const char *name, en
         return;
     }
     if (!S_ISREG(st.stx_mode) || st.stx_nlink > 1) {
-        if (named && !same(named, &st))
+        if (named && !finder_same(named, &st))
             lose_name(c, named);
         if (!named)
             refuse(c, log, name);
         return;
     }
     struct file *f = log->files;
-    while (f && (f->phantom || !same(f, &st)))
+    while (f && !finder_same(f, &st))
         f = f->next;
     if (named && named != f)
         lose_name(c, named);
     if (!f) {
-        new_file(c, log, name, birth_of(&st));
+        new_file(c, log, name, &st);
         return;
     }
     if (!f->name || strcmp(f->name, name) != 0) {
@@ -318,7 +312,7 @@ void finder_name(void *arg, struct folder *folder, const char *name, enum news n
     if (!log)
         return;
     if (news == NEWS_WRITTEN) {
-        struct file *f = file_named(log, name);
+        struct file *f = finder_named(log, name);
         if (f) {
             f->grown_ns = sl_monotonic_ns();
             turns_touch(c, f);
@@ -329,6 +323,8 @@ void finder_name(void *arg, struct folder *folder, const char *name, enum news n
             if (!f->name && f->fd >= 0)
                 turns_touch(c, f);
     }
+    if (news != NEWS_WRITTEN && news != NEWS_THERE)
+        log->stirred = true;
     if ((news == NEWS_CREATED || news == NEWS_RENAMED) && strcmp(name, log->base) == 0)
         reckon(c, log, 1);
     finder_reconcile(c, log, name, news);

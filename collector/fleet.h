@@ -106,6 +106,7 @@ struct log {
     uint8_t container_bytes;
     uint8_t base_bytes;
     bool attrs_known;
+    bool stirred;      /* names came or went since the order of its files was settled (order.c) */
     bool refused_said; /* a file of it was refused and the log says so */
     int16_t missed;    /* times that the base name came, less the files met: what is left was never met */
     int64_t missed_ns; /* monotonic: when it last changed */

@@ -112,8 +112,9 @@ int tail_open(struct fleet *fleet, struct file *f)
     if (r != 0)
         return r;
     const struct identity *had = &f->identity;
-    if (had->inode && (had->inode != identity.inode || had->device != identity.device ||
-                       had->birth_ns != identity.birth_ns || had->generation != identity.generation)) {
+    if (had->inode &&
+        (had->inode != identity.inode || had->device != identity.device ||
+         had->birth_ns != identity.birth_ns || (had->generation && had->generation != identity.generation))) {
         close(fd);
         return TAIL_GONE;
     }

@@ -319,7 +319,6 @@ static enum step step(struct collector *c, struct log *log)
     if (log->wait_until_ns > sl_monotonic_ns())
         return STEP_IDLE;
     log->wait_until_ns = 0;
-    finder_order(log);
     struct file *f = turn_of(log);
     if (!f)
         return STEP_IDLE;
@@ -339,6 +338,12 @@ static enum step step(struct collector *c, struct log *log)
         if (r < 0 || f->state == FILE_UNPLACED)
             return wait(c, log, RETRY_NS);
         return STEP_AGAIN;
+    }
+    bool fresh = f->sent == 0 && f->at == 0 && !f->known;
+    if (fresh && log->stirred) {
+        if (!order_settled(c, log))
+            return wait(c, log, SETTLE_NS);
+        return STEP_AGAIN; /* it may be another one's turn now */
     }
     uint64_t at = f->at;
     if (f->gap_reason != SL_GAP_NONE && f->sent == 0) {

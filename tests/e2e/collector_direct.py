@@ -71,8 +71,8 @@ class Direct(System):
                    if line.startswith("sandlog_collector_" + name) and not line.startswith("#"))
 
 
-def compare(source, lines, what, times=True, ordered=True):
-    """Every line of the ledger once, in order (unless not `ordered`), byte for byte; pieces are joined first."""
+def compare(source, lines, what, times=True):
+    """Every line of the ledger once, in order, byte for byte; pieces are joined first."""
     assert [o["seq"] for o in lines] == list(range(1, len(lines) + 1)), f"{what}: seq not contiguous"
     open_text, got = {}, []
     for o in lines:
@@ -82,8 +82,6 @@ def compare(source, lines, what, times=True, ordered=True):
         else:
             got.append((first, o["stream"], text + o["line"]))
     got += [(first, stream, text) for stream, (first, text) in open_text.items()]
-    if not ordered:
-        got.sort(key=lambda line: int(line[2].split(b" ", 3)[2]))
     places = {}
     for i, (_, _, text) in enumerate(got):
         places.setdefault(text, []).append(i)

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The order of a log's files when names change faster than they are looked at.
+ *
+ * A plain file stands where its birth says, whatever its name is by now. A .gz was born when it was packed:
+ * only its name says where it stands, and a name says so only beside the names that the others had at the
+ * same moment. Events do not give that: what a name is, is looked up after the event, when others have moved
+ * on. So before a file is begun beside a .gz that is not, or while one is known to have come and was not met,
+ * the folder is listed until two listings agree; what they show was there together.
+ */
+#include "collector.h"
+#include "rotated.h"
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/stat.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { TRIES = 4, NAMES_MAX = 16 << 10 };
+
+struct named {
+    char *name;
+    struct statx st;
+};
+
+struct view {
+    struct named *items;
+    size_t count;
+};
+
+static void view_fini(struct view *v)
+{
+    for (size_t i = 0; i < v->count; i++)
+        free(v->items[i].name);
+    free(v->items);
+    *v = (struct view){0};
+}
+
+static bool belongs(const struct collector *c, const struct log *log, const char *name)
+{
+    size_t bytes = strlen(name);
+    struct sl_slice base;
+    if (bytes < log->base_bytes || memcmp(name, log->base, log->base_bytes) != 0)
+        return false;
+    if (bytes == log->base_bytes)
+        return true;
+    return rotated_name(sl_slice(name, bytes), &base) && base.bytes == log->base_bytes &&
+           !fleet_find_log(&c->fleet, log->folder, name, bytes);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct named *)a)->name, ((const struct named *)b)->name);
+}
+
+static bool add(struct view *v, const struct log *log, const char *name)
+{
+    struct statx st;
+    if (folder_statx(log->folder, name, &st) < 0 || !S_ISREG(st.stx_mode) || st.stx_nlink != 1)
+        return true;
+    if ((v->count & (v->count - 1)) == 0) {
+        struct named *items = realloc(v->items, (v->count ? v->count * 2 : 1) * sizeof *items);
+        if (!items)
+            return false;
+        v->items = items;
+    }
+    char *copy = strdup(name);
+    if (!copy)
+        return false;
+    v->items[v->count++] = (struct named){copy, st};
+    return true;
+}
+
+static bool view_take(struct view *v, const struct collector *c, const struct log *log)
+{
+    int fd = folder_open(log->folder, NULL, O_RDONLY | O_DIRECTORY | O_NONBLOCK);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    bool ok = dir != NULL;
+    struct dirent *e;
+    while (ok && (e = readdir(dir)))
+        if (belongs(c, log, e->d_name))
+            ok = v->count < NAMES_MAX && add(v, log, e->d_name);
+    if (dir)
+        closedir(dir);
+    else if (fd >= 0)
+        close(fd);
+    if (v->count > 0)
+        qsort(v->items, v->count, sizeof *v->items, by_name);
+    return ok;
+}
+
+static bool same_file(const struct statx *a, const struct statx *b)
+{
+    return a->stx_ino == b->stx_ino && a->stx_dev_major == b->stx_dev_major &&
+           a->stx_dev_minor == b->stx_dev_minor && a->stx_btime.tv_sec == b->stx_btime.tv_sec &&
+           a->stx_btime.tv_nsec == b->stx_btime.tv_nsec;
+}
+
+static bool views_agree(const struct view *a, const struct view *b)
+{
+    bool agree = a->count == b->count;
+    for (size_t i = 0; agree && i < a->count; i++)
+        agree =
+            strcmp(a->items[i].name, b->items[i].name) == 0 && same_file(&a->items[i].st, &b->items[i].st);
+    return agree;
+}
+
+/* Makes the log know what the view shows. True when it knew. */
+static bool known(struct collector *c, struct log *log, const struct view *v)
+{
+    bool knew = true;
+    for (size_t i = 0; i < v->count; i++) {
+        struct file *f = finder_named(log, v->items[i].name);
+        if (f && finder_same(f, &v->items[i].st))
+            continue;
+        finder_reconcile(c, log, v->items[i].name, NEWS_THERE);
+        knew = false;
+    }
+    for (struct file *f = log->files; knew && f; f = f->next) {
+        struct named key = {.name = f->name};
+        if (f->name && !bsearch(&key, v->items, v->count, sizeof key, by_name)) {
+            finder_reconcile(c, log, f->name, NEWS_WENT);
+            knew = false; /* and the list may be another one now */
+        }
+    }
+    return knew;
+}
+
+static bool names_are_true(struct collector *c, struct log *log)
+{
+    bool settled = false;
+    for (int i = 0; i < TRIES && !settled; i++) {
+        struct view a = {0}, b = {0};
+        settled = view_take(&a, c, log) && view_take(&b, c, log) && views_agree(&a, &b) && known(c, log, &b);
+        view_fini(&a);
+        view_fini(&b);
+    }
+    return settled;
+}
+
+static bool unbegun_gz(const struct file *f)
+{
+    return f->gz && f->name &&
+           (f->state == FILE_UNPLACED ||
+            (f->state == FILE_READING && f->sent == 0 && f->at == 0 && !f->known));
+}
+
+/* Every .gz that is not begun stands before the first file whose name is newer. */
+static void put_in_order(struct log *log)
+{
+    struct sl_slice base = sl_slice(log->base, log->base_bytes);
+    size_t count = 0;
+    for (struct file *f = log->files; f; f = f->next)
+        count++;
+    for (size_t moves = 0; moves < count; moves++) {
+        struct file **at = &log->files, **to;
+        for (; *at; at = &(*at)->next) {
+            struct file *f = *at;
+            if (!unbegun_gz(f))
+                continue;
+            for (to = &log->files; *to; to = &(*to)->next)
+                if (*to != f && (*to)->name &&
+                    rotated_compare(base, sl_slice_of(f->name), sl_slice_of((*to)->name)) < 0)
+                    break;
+            if (*to != f->next)
+                break;
+        }
+        if (!*at)
+            return;
+        struct file *f = *at, *before = *to;
+        *at = f->next;
+        for (to = &log->files; *to != before; to = &(*to)->next)
+            ;
+        f->next = before;
+        *to = f;
+    }
+}
+
+bool order_settled(struct collector *c, struct log *log)
+{
+    bool packed = false;
+    for (const struct file *f = log->files; f; f = f->next)
+        packed = packed || unbegun_gz(f);
+    if (!log->stirred || (!packed && log->missed <= 0)) {
+        log->stirred = false;
+        return true;
+    }
+    if (!names_are_true(c, log))
+        return false;
+    put_in_order(log);
+    /* one that came and was not met may be a sibling that nobody looked at yet */
+    for (struct file *f = log->files; f && log->missed > 0; f = f->next)
+        if (f->state == FILE_UNPLACED && tail_open(&c->fleet, f) == 0)
+            places_place(c, f);
+    if (log->missed > 0)
+        return false; /* until it is met, or given up (finder_settle_missed) */
+    log->stirred = false;
+    return true;
+}
