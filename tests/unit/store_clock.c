@@ -384,6 +384,43 @@ static void a_stopped_sandbox_that_aged_away_is_forgotten(void **state)
     assert_true(remove_segments(w, false) <= 2);
 }
 
+/* Who asks for news says which version it has seen: were that of the next life the same, it would hear
+ * nothing of it. */
+static void a_life_begins_with_a_version_that_none_before_it_had(void **state)
+{
+    struct world *w = *state;
+    open_with_age(w, HOUR_NS);
+    uint32_t last = 0;
+    for (uint8_t life = 0; life < 4; life++) {
+        uint8_t source = (uint8_t)(2 + life);
+        append_block(w, &(struct block_spec){.sandbox = "gone", .source = source, .to = 5, .lines = 5});
+        uint32_t first = place(w, "gone").version;
+        assert_true(first > last);
+        for (unsigned k = 0; k < life; k++)
+            append(w, change_item("gone", &(struct sl_change){.fields = SL_CHANGE_STATE | SL_CHANGE_EXIT,
+                                                              .state = SL_STOPPED,
+                                                              .exit_code = (int32_t)k}));
+        append_block(w,
+                     &(struct block_spec){
+                         .sandbox = "gone", .source = source, .from = 5, .to = 5, .flags = SL_BLOCK_CLOSE});
+        append(w, change_item("gone", &(struct sl_change){.fields = SL_CHANGE_STATE, .state = SL_STOPPED}));
+        last = place(w, "gone").version;
+        assert_true(last > first);
+        if (life == 2) {
+            /* Deleted and still known, instead of forgotten. */
+            append(w, delete_item("gone"));
+            continue;
+        }
+        clock_ns += 3 * HOUR_NS;
+        struct sl_place p;
+        for (int i = 0; store_place(w->store, sl_slice_of("gone"), &p) != STORE_UNKNOWN; i++) {
+            assert_true(i < 300);
+            run_once(w, 100);
+        }
+        world_reopen(w);
+    }
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -392,6 +429,7 @@ int main(void)
         CLAIM(age_counts_from_the_commit_not_from_the_stamps),
         CLAIM(a_clock_that_went_back_takes_nothing),
         CLAIM(a_stopped_sandbox_that_aged_away_is_forgotten),
+        CLAIM(a_life_begins_with_a_version_that_none_before_it_had),
     };
     (void)conformance_tests;
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,6 +2,7 @@
 /* The state machine of sandbox.h: one function per record kind. Everything that can fail comes first. */
 #include "sandbox.h"
 #include "segment.h"
+#include "wire/timestamp.h"
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -162,6 +163,18 @@ bool sandbox_change_revives(const struct sl_change *change)
 
 /* ---- lives ---- */
 
+/*
+ * The version a life begins with: greater than any that an earlier life under this id had, also one that was
+ * forgotten since (births ascend, and no life has a change every millisecond). 0 means "none seen" to askers.
+ */
+static uint32_t first_version(uint32_t last, uint64_t birth)
+{
+    uint32_t begin = (uint32_t)(birth / SL_NS_PER_MS);
+    if (last != 0 && (int32_t)(begin - last) <= 0)
+        begin = last + 1;
+    return begin ? begin : 1;
+}
+
 /* Needs table_reserve_birth() before. */
 static void life_begin(struct table *t, struct sandbox *b, int64_t commit_ns)
 {
@@ -176,7 +189,7 @@ static void life_begin(struct table *t, struct sandbox *b, int64_t commit_ns)
     b->last_time_ns = 0;
     b->floor_ns = INT64_MIN;
     b->text_bytes = 0;
-    b->version++;
+    b->version = first_version(b->version, b->birth);
     b->state = SL_RUNNING;
     b->has_exit = false;
     b->exit_code = 0;
