@@ -29,6 +29,13 @@ void counts_register(struct counts *c, struct sl_metrics *m)
     sl_metrics_histogram(m, "read_seconds", NULL,
                          "From a read's arrival, or the news it waited for, to its answer.",
                          &c->read_latency);
+    sl_metrics_counter(m, "export_pages_total", NULL, "Pages given to export consumers.", &c->export_pages);
+    sl_metrics_counter(m, "export_bytes_total", NULL, "Records given to export consumers.", &c->export_bytes);
+    sl_metrics_counter(m, "export_acks_total", NULL, "Places of export consumers moved durably.",
+                       &c->export_acks);
+    sl_metrics_counter(m, "export_overrun_total", NULL,
+                       "Times that a consumer held more than it may and owed lines were dropped.",
+                       &c->export_overruns);
     sl_metrics_counter(m, "refused_requests_total", NULL, "Requests answered with an error.", &c->refused);
     sl_metrics_counter(m, "link_refused_total", NULL,
                        "Connections not let in, for their secret or their certificate.", &c->refused_peers);
@@ -85,6 +92,7 @@ void counts_refresh(struct counts *c, struct store *store, const struct sl_serve
     set(&c->store_commits, stats.commits);
     set(&c->store_commit_faults, stats.commit_faults);
     set(&c->store_compactions, stats.compactions);
+    set(&c->export_overruns, stats.export_overruns);
     copy(&c->store_sync, stats.sync_latency);
     for (unsigned role = SL_ROLE_COLLECTOR; role <= SL_ROLE_TOOL; role++)
         sl_gauge_set(&c->peers[role], (int64_t)(sl_server_peers(ingest, (uint8_t)role) +

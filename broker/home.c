@@ -39,6 +39,7 @@ void home_grown(void *arg, struct sl_slice sandbox)
     int64_t now_ns = sl_monotonic_ns();
     reads_grown(h->reads, sandbox, now_ns);
     stops_grown(h->stops, sandbox, now_ns);
+    exports_grown(h->exports);
 }
 
 void home_told(void *arg, struct sl_slice note)
@@ -101,6 +102,21 @@ static bool take_query(struct home *h, int64_t now_ns)
             break;
         case SL_DELETE:
             catalog_delete(h->catalog, request);
+            break;
+        case SL_SCAN:
+            exports_scan(h->exports, request, now_ns);
+            break;
+        case SL_LEASE:
+            exports_lease(h->exports, request);
+            break;
+        case SL_ACK:
+            exports_ack(h->exports, request);
+            break;
+        case SL_CONSUMERS:
+            exports_list(h->exports, request);
+            break;
+        case SL_FORGET:
+            exports_forget(h->exports, request);
             break;
         default:
             unknown(h, request);
@@ -170,6 +186,10 @@ static void publish(struct home *h, int64_t now_ns)
     if (json)
         sl_ops_set_status(h->ops, json);
     free(json);
+    char *lags = exports_metrics(h->exports);
+    if (lags)
+        sl_ops_set_more(h->ops, lags);
+    free(lags);
 }
 
 static void wait_for_work(struct home *h, int64_t until_ns)
@@ -214,6 +234,7 @@ static void run_store(struct home *h)
 {
     store_run(h->store);
     reads_wake(h->reads);
+    exports_wake(h->exports, sl_monotonic_ns());
 }
 
 /* Secret and certificates anew; what can't be read leaves the old ones in force. */
@@ -252,9 +273,10 @@ static void drain(struct home *h)
 {
     int64_t began_ns = sl_monotonic_ns(), now_ns = began_ns, quiet_ns = began_ns;
     reads_end(h->reads);
+    exports_end(h->exports);
     while (now_ns - quiet_ns < LINGER_NS && now_ns - began_ns < DRAIN_NS) {
         run_store(h);
-        if (ingest_pending(h->ingest) + catalog_pending(h->catalog) > 0)
+        if (ingest_pending(h->ingest) + catalog_pending(h->catalog) + exports_pending(h->exports) > 0)
             quiet_ns = now_ns;
         struct timespec left = {.tv_nsec = LINGER_NS / 10};
         struct pollfd woken = {.fd = h->wake_fd, .events = POLLIN};
@@ -278,8 +300,10 @@ void home_run(struct home *h)
         more = take_query(h, now_ns) || more;
         int64_t stops_ns = stops_run(h->stops, now_ns);
         int64_t reads_ns = reads_run(h->reads, now_ns);
+        int64_t exports_ns = exports_run(h->exports, now_ns);
         publish(h, now_ns);
-        wait_for_work(h, more ? now_ns : stops_ns < reads_ns ? stops_ns : reads_ns);
+        int64_t until_ns = stops_ns < reads_ns ? stops_ns : reads_ns;
+        wait_for_work(h, more ? now_ns : exports_ns < until_ns ? exports_ns : until_ns);
     }
     sl_notify("STOPPING=1");
     drain(h);

@@ -5,6 +5,7 @@
  */
 #pragma once
 #include "catalog.h"
+#include "export.h"
 #include "ingest.h"
 #include "read.h"
 #include "wire/ops.h"
@@ -16,6 +17,7 @@ struct home {
     struct ingest *ingest;
     struct catalog *catalog;
     struct reads *reads;
+    struct exports *exports;
     struct sl_server *ingest_link;
     struct sl_server *query_link;
     struct sl_metrics *metrics;

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /* sandlog-broker: comes up, runs the home thread, goes down. */
 #include "check.h"
+#include "hold.h"
 #include "home.h"
 #include "options.h"
 #include "wire/diagnostics.h"
 #include "wire/timestamp.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -69,6 +71,9 @@ static const char *location(const struct broker_options *o)
 
 static void open_store(struct home *h, const struct broker_options *o)
 {
+    struct hold hold;
+    int unread = hold_parse(o->export_hold, &hold);
+    assert(unread == 0); /* the option's check */
     struct store_options options = {
         .location = location(o),
         .memory_bytes = (uint64_t)o->memory_bytes,
@@ -76,6 +81,9 @@ static void open_store(struct home *h, const struct broker_options *o)
         .retention_age_ns = o->retention_age_ns,
         .retention_bytes = (uint64_t)o->retention_bytes,
         .sandbox_bytes = (uint64_t)o->sandbox_bytes,
+        .export_hold_bytes = hold.bytes,
+        .export_hold_ns = hold.age_ns,
+        .export_holds = hold.holds,
         .wake = home_wake,
         .grown = home_grown,
         .told = home_told,
@@ -137,6 +145,7 @@ static void open_home(struct home *h, const struct broker_options *o)
     if (stops_new(h->store, &h->counts, sl_monotonic_ns(), &h->stops) != 0 ||
         ingest_new(h->store, &h->counts, &h->ingest) != 0 ||
         catalog_new(h->store, h->stops, &h->counts, &h->catalog) != 0 ||
+        exports_new(h->store, &h->counts, &h->exports) != 0 ||
         reads_new(h->store, &h->counts, &h->reads) != 0)
         fail("%s", strerror(ENOMEM));
     open_ops(h, o);
@@ -166,6 +175,7 @@ static void close_home(struct home *h)
     sl_server_free(h->ingest_link);
     sl_server_free(h->query_link);
     reads_free(h->reads);
+    exports_free(h->exports);
     catalog_free(h->catalog);
     ingest_free(h->ingest);
     stops_free(h->stops);

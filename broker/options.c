@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "options.h"
+#include "hold.h"
 
 #include <string.h>
 
@@ -14,6 +15,12 @@ static const char *check_level(const char *text)
         if (strcmp(text, levels[i]) == 0)
             return NULL;
     return "must be error, warning, info or debug";
+}
+
+static const char *check_hold(const char *text)
+{
+    struct hold hold;
+    return hold_parse(text, &hold) ? "must be a size (10GiB), an age (3d), both (10GiB,3d) or none" : NULL;
 }
 
 static const struct sl_option table[] = {
@@ -110,6 +117,15 @@ static const struct sl_option table[] = {
      .fallback = "100MiB",
      .sentence =
          "keep at least this much text of each sandbox, then its oldest lines may go; 0 for no limit"},
+    {.name = "export-hold",
+     .type = SL_OPTION_TEXT,
+     .value = &values.export_hold,
+     .unit = "HOLD",
+     .fallback = "10GiB",
+     .sentence =
+         "what a consumer of the export has not acknowledged stays, up to so many bytes on disk, or up "
+         "to this age, or both (10GiB,3d); none: retention waits for no consumer",
+     .check = check_hold},
     {.name = "log-level",
      .type = SL_OPTION_TEXT,
      .value = &values.log_level,

@@ -15,6 +15,7 @@ struct broker_options {
     const char *http;           /* HOST:PORT of the operations pages */
     struct sl_link_files files; /* what peers prove themselves with */
     const char *log_level;
+    const char *export_hold; /* hold.h */
     int64_t memory_bytes;
     int64_t segment_bytes;
     int64_t retention_age_ns; /* 0: none */

@@ -40,6 +40,7 @@ struct sl_ops {
     pthread_mutex_t lock; /* for all below */
     char *missing;
     char *status;
+    char *more; /* metrics */
     struct call *calls;
     size_t call_count;
     bool ending;
@@ -77,6 +78,18 @@ static void finish(nng_aio *aio, int http_status, const char *type, const char *
 static void finish_text(nng_aio *aio, int http_status, const char *text)
 {
     finish(aio, http_status, "text/plain; charset=utf-8", text);
+}
+
+/* `text`, which it takes, with `more` behind it; NULL without memory. */
+static char *behind(char *text, const char *more)
+{
+    size_t bytes = strlen(text), more_bytes = strlen(more);
+    char *both = realloc(text, bytes + more_bytes + 1);
+    if (!both)
+        free(text);
+    else
+        memcpy(both + bytes, more, more_bytes + 1);
+    return both;
 }
 
 /* Hands a POST to its home thread, under the lock. > 0: the HTTP status to answer instead. */
@@ -154,6 +167,8 @@ static void on_get(struct sl_ops *o, const char *path, size_t bytes, nng_aio *ai
         /* Under the lock, so that sl_ops_free() waits for it: the metrics may go right after. */
         pthread_mutex_lock(&o->lock);
         text = o->ending ? NULL : sl_metrics_render(o->metrics);
+        if (text && o->more)
+            text = behind(text, o->more);
         pthread_mutex_unlock(&o->lock);
         if (text)
             finish(aio, 200, "text/plain; version=0.0.4; charset=utf-8", text);
@@ -253,6 +268,11 @@ void sl_ops_set_missing(struct sl_ops *o, const char *missing)
     publish(o, &o->missing, missing);
 }
 
+void sl_ops_set_more(struct sl_ops *o, const char *text)
+{
+    publish(o, &o->more, text);
+}
+
 void sl_ops_set_status(struct sl_ops *o, const char *json)
 {
     publish(o, &o->status, json);
@@ -308,6 +328,7 @@ static void ops_unref(void *arg)
         free(o->posts[i].path);
     free(o->missing);
     free(o->status);
+    free(o->more);
     pthread_mutex_destroy(&o->lock);
     free(o);
 }

@@ -19,6 +19,8 @@ void sl_ops_free(struct sl_ops *o);
 uint16_t sl_ops_port(const struct sl_ops *o);
 /* NULL: ready. Else /readyz answers 503 with this sentence. Copied. Any thread. */
 void sl_ops_set_missing(struct sl_ops *o, const char *missing);
+/* Prometheus text that goes behind the metrics', for series that come and go. Copied. Any thread. */
+void sl_ops_set_more(struct sl_ops *o, const char *text);
 /* Body of GET /status (JSON). Copied. Any thread. */
 void sl_ops_set_status(struct sl_ops *o, const char *json);
 
