@@ -22,11 +22,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (life_decode(&l, sl_slice(data, size), sl_slice(token, sizeof token)) == 0) {
         struct sl_info info;
         life_info(&l, &info);
-        assert(life_bytes(&l) == size);
-        uint8_t *again = malloc(size);
+        /* One of the version before, which said less, is written as one of today's. */
+        size_t more = data[0] == 1 ? sizeof(int64_t) : 0;
+        assert(life_bytes(&l) == size + more);
+        uint8_t *again = malloc(size + more);
         assert(again);
         life_encode(&l, again);
-        assert(memcmp(again + 2, data + 2, size - 2) == 0);
+        assert(more || memcmp(again + 2, data + 2, size - 2) == 0);
         free(again);
     }
     life_clear(&l);

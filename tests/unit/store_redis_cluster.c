@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The Redis engine on a Redis Cluster of three masters with a replica each: conformance, moved slots, a
  * failover. */
-#include "store_conformance.h"
-#include "store_redis_server.h"
+#include "store_redis_worlds.h"
 
 enum { NODES = 6, MASTERS = 3 };
 static struct server servers[NODES];
@@ -122,9 +121,47 @@ static void a_failover_loses_and_doubles_nothing(void **state)
     server_await(&servers[0], "INFO replication", "role:slave");
 }
 
+static struct server *master_of(const char *key)
+{
+    char command[128];
+    snprintf(command, sizeof command, "EXISTS %s", key);
+    for (int i = 0; i < NODES; i++) {
+        redisReply *reply = server_try(&servers[i], command);
+        bool here = reply && reply->type == REDIS_REPLY_INTEGER && reply->integer == 1;
+        freeReplyObject(reply);
+        if (here)
+            return &servers[i];
+    }
+    server_fail("nobody has the key");
+    return NULL;
+}
+
+/* The replica is cut off by a password that it does not have; connections that are there stay. */
+static void a_replica_that_lacks_the_newest_lines_takes_over(void **state)
+{
+    struct world *w = *state, *reader = second(w);
+    append_lines(w, "a", 0, 5);
+    struct server *master = master_of("sandlog:{a}:h");
+    redisContext *c = redisConnect("127.0.0.1", master->port);
+    assert_non_null(c);
+    freeReplyObject(redisCommand(c, "WAIT 1 20000"));
+    freeReplyObject(redisCommand(c, "CONFIG SET requirepass secret"));
+    freeReplyObject(redisCommand(c, "CLIENT KILL TYPE replica"));
+    append_lines(w, "a", 5, 5);
+    assert_lines(reader, "a", 1, 10);
+    uint64_t birth = place(reader, "a").birth;
+    redisFree(c);
+    server_kill(master);
+    assert_healed(w, reader, birth, 5, 10, 0);
+    second_end(reader);
+    server_run(master);
+    server_await(master, "INFO replication", "role:slave");
+}
+
 static const struct CMUnitTest tests[] = {
     CLAIM(a_failover_loses_and_doubles_nothing),
     CLAIM(slots_that_move_are_followed),
+    CLAIM(a_replica_that_lacks_the_newest_lines_takes_over),
 };
 
 static void cluster_start(void)

@@ -2,7 +2,7 @@
 /* The Redis engine where the disk engine has no counterpart: several brokers, a Redis that fails, a cluster.
  */
 #include "store_conformance.h"
-#include "store_redis_server.h"
+#include "store_redis_worlds.h"
 
 static struct server server;
 
@@ -16,26 +16,6 @@ static void engine_make(struct world *w)
 static void engine_destroy(struct world *w)
 {
     *w->location = 0;
-}
-
-/* One more engine at the same place, as another broker has it. */
-static struct world *second(const struct world *first)
-{
-    struct world *w = calloc(1, sizeof *w);
-    assert_non_null(w);
-    assert_int_equal(pipe(w->wake), 0);
-    assert_int_equal(sl_block_builder_new(&w->builder), 0);
-    w->options = first->options;
-    w->options.arg = w;
-    memcpy(w->location, first->location, sizeof w->location);
-    world_open(w);
-    return w;
-}
-
-static void second_end(struct world *w)
-{
-    void *state = w;
-    world_teardown(&state);
 }
 
 /* Runs the store until `done(w)`. */
@@ -253,11 +233,7 @@ static void a_redis_that_fell_back_gets_the_lines_again_and_old_cursors_end(void
     assert_int_equal(place(reader, "a").last_seq, 9);
     restore(c, "sandlog:{a}:h", hash);
     restore(c, "sandlog:{a}:s", stream);
-    for (int64_t end_ns = sl_monotonic_ns() + 30 * SL_NS_PER_S; place(reader, "a").birth == birth;) {
-        assert_true(sl_monotonic_ns() < end_ns);
-        poll(NULL, 0, 10);
-        store_run(reader->store);
-    }
+    await_other_birth(reader, "a", birth);
     assert_lines(reader, "a", 1, 8);
     second_end(reader);
     freeReplyObject(hash);
@@ -401,7 +377,184 @@ static void without_its_replica_nothing_is_acknowledged(void **state)
     server_end(&replica);
 }
 
+/*
+ * A real failover: the replica is cut off, the master acknowledges lines that it never gets, and dies. A
+ * broker that knows nothing of those lines writes its own under their numbers before the others look.
+ */
+static void a_replica_that_lacks_the_newest_lines_takes_over(void **state)
+{
+    struct world *w = *state;
+    struct server replica = {0};
+    server_option(&replica, "--repl-diskless-sync-delay", "0");
+    server_start(&replica);
+    store_close(w->store);
+    snprintf(w->location, sizeof w->location, "redis://127.0.0.1:%d,127.0.0.1:%d", server.port, replica.port);
+    world_open(w);
+    char command[64];
+    snprintf(command, sizeof command, "REPLICAOF 127.0.0.1 %d", server.port);
+    server_command(&replica, command);
+    append_lines(w, "a", 0, 5);
+    server_await(&replica, "INFO replication", "master_link_status:up");
+    server_await(&replica, "HGET sandlog:{a}:h v", "");
+    server_command(&server, "WAIT 1 20000");
+    server_command(&replica, "REPLICAOF NO ONE");
+    struct world *reader = second(w);
+    append_lines(w, "a", 5, 5);
+    assert_lines(reader, "a", 1, 10);
+    uint64_t birth = place(reader, "a").birth, setbacks = store_setbacks(w->store);
+    server_kill(&server);
+
+    struct world *other = second(w);
+    for (unsigned n = 0; n < 8; n++) {
+        struct block_spec spec = {.sandbox = "a", .source = 2, .from = n, .to = n + 1, .lines = 1};
+        assert_int_equal(append_block(other, &spec), SL_TAKEN);
+    }
+    assert_healed(w, reader, birth, 5, 10, 8);
+    for (int64_t end_ns = sl_monotonic_ns() + 30 * SL_NS_PER_S; store_setbacks(w->store) == setbacks;) {
+        assert_true(sl_monotonic_ns() < end_ns);
+        poll(NULL, 0, 10);
+        store_run(w->store);
+    }
+    second_end(other);
+    second_end(reader);
+    server_run(&server);
+    server_end(&replica);
+}
+
+static struct sl_slice heard;
+static char heard_text[STORE_NOTE_MAX_BYTES];
+static void on_told(void *arg, struct sl_slice note)
+{
+    (void)arg;
+    memcpy(heard_text, note.data, note.bytes);
+    heard = sl_slice(heard_text, note.bytes);
+}
+
+static bool has_heard(struct world *w)
+{
+    (void)w;
+    return heard.bytes > 0;
+}
+
+static void brokers_hear_each_others_words_and_not_their_own(void **state)
+{
+    struct world *w = *state, *other = second(w);
+    store_close(w->store);
+    w->options.told = on_told;
+    world_open(w);
+    heard.bytes = 0;
+    for (int64_t end_ns = sl_monotonic_ns() + 30 * SL_NS_PER_S; !has_heard(w);) {
+        assert_true(sl_monotonic_ns() < end_ns);
+        /* Nobody hears before it listens. */
+        store_tell(w->store, sl_slice_of("own"));
+        store_tell(other->store, sl_slice_of("hello"));
+        poll(NULL, 0, 10);
+        store_run(w->store);
+    }
+    assert_true(sl_slice_equal(heard, sl_slice_of("hello")));
+    second_end(other);
+}
+
+/* The script cache does not outlive a server. */
+static void scripts_that_were_forgotten_are_given_again(void **state)
+{
+    struct world *w = *state;
+    append_lines(w, "a", 0, 3);
+    server_command(&server, "SCRIPT FLUSH");
+    append_lines(w, "a", 3, 3);
+    server_command(&server, "SCRIPT FLUSH");
+    uint64_t seq;
+    assert_int_equal(store_seek_time(w->store, sl_slice_of("a"), 0, &seq), 0);
+    assert_int_equal(seq, 1);
+    assert_lines(w, "a", 1, 6);
+}
+
+static const char *wanted_trouble;
+static bool says_it(struct world *w)
+{
+    const char *trouble = store_trouble(w->store);
+    return trouble && strstr(trouble, wanted_trouble);
+}
+
+/* Nothing is written meanwhile: /readyz says it before a line has to wait. */
+static void what_keeps_redis_from_writing_is_said_in_a_sentence(void **state)
+{
+    struct world *w = *state;
+    append_lines(w, "a", 0, 1);
+    static const struct {
+        const char *on, *off, *sentence;
+    } cases[] = {
+        {"CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", "is full (maxmemory)"},
+        {"CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0", "min-replicas-to-write"},
+        {"REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", "read-only replica"},
+        {"ACL SETUSER default on nopass ~* &* +@all -lpushx", "ACL SETUSER default on nopass ~* &* +@all",
+         "does not let this user"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        server_command(&server, cases[i].on);
+        wanted_trouble = cases[i].sentence;
+        await_that(w, says_it);
+        server_command(&server, cases[i].off);
+        await_that(w, well);
+    }
+    server_command(&server, "CONFIG SET maxmemory-policy allkeys-lru");
+    server_command(&server, "CONFIG SET maxmemory 1gb");
+    wanted_trouble = "noeviction";
+    await_that(w, says_it);
+    server_command(&server, "CONFIG SET maxmemory-policy noeviction");
+    server_command(&server, "CONFIG SET maxmemory 0");
+    await_that(w, well);
+    append_lines(w, "a", 1, 1);
+}
+
+static void a_login_is_taken_from_the_url_or_a_file_and_a_wrong_one_is_refused(void **state)
+{
+    struct world *w = *state;
+    server_command(&server, "ACL SETUSER ann on >p@ss:w/rd ~sandlog:* &sandlog:* +@all");
+    server_command(&server, "ACL SETUSER default off");
+    char path[] = "/tmp/sandlog-password-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0 && write(fd, "p@ss:w/rd\n", 10) == 10);
+    close(fd);
+    static const struct {
+        const char *before, *behind, *sentence;
+    } cases[] = {
+        {"ann:p%40ss%3Aw%2Frd@", "", NULL},
+        {"", "?user=ann&password_file=", NULL},
+        {"ann:p%40ss@", "", "refuses the user or the password"},
+        {"", "", "wants a password"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct store_options options = w->options;
+        struct store *s;
+        char location[256];
+        const char *why = NULL;
+        snprintf(location, sizeof location, "redis://%s127.0.0.1:%d%s%s", cases[i].before, server.port,
+                 cases[i].behind, *cases[i].behind ? path : "");
+        options.location = location;
+        int fault = store_open(&options, &s, &why);
+        if (cases[i].sentence) {
+            assert_true(fault < 0);
+            assert_non_null(strstr(why, cases[i].sentence));
+            assert_null(strstr(why, "p@ss"));
+        } else {
+            assert_int_equal(fault, 0);
+            store_close(s);
+        }
+    }
+    unlink(path);
+    redisContext *c = redisConnect("127.0.0.1", server.port);
+    freeReplyObject(redisCommand(c, "AUTH ann p@ss:w/rd"));
+    freeReplyObject(redisCommand(c, "ACL SETUSER default on"));
+    redisFree(c);
+}
+
 static const struct CMUnitTest tests[] = {
+    CLAIM(what_keeps_redis_from_writing_is_said_in_a_sentence),
+    CLAIM(a_login_is_taken_from_the_url_or_a_file_and_a_wrong_one_is_refused),
+    CLAIM(scripts_that_were_forgotten_are_given_again),
+    CLAIM(brokers_hear_each_others_words_and_not_their_own),
+    CLAIM(a_replica_that_lacks_the_newest_lines_takes_over),
     CLAIM(two_brokers_with_the_same_file_make_one_order_without_doubles),
     CLAIM(brokers_with_files_of_their_own_share_a_sandbox),
     CLAIM(what_another_broker_wrote_wakes_readers_here),

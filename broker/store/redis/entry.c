@@ -156,18 +156,48 @@ int life_from_fields(struct life *l, const redisReply *fields)
     return fields->elements ? life_decode(l, state, token) : 0;
 }
 
+/* ---- what was seen ---- */
+
 void seen_set(struct seen *seen, const struct life *l)
 {
-    *seen = (struct seen){.any = true, .birth = l->birth, .change = l->change};
+    *seen = (struct seen){
+        .any = true, .birth = l->birth, .last_seq = l->last_seq, .line_commit_ns = l->line_commit_ns};
     memcpy(seen->token, l->token, TOKEN_BYTES);
 }
 
-bool seen_was_lost(const struct seen *seen, const struct life *l)
+enum seen_verdict seen_judge(const struct seen *seen, const struct life *l)
 {
-    if (!seen->any || !l->known || !l->alive || seen->birth != l->birth)
-        return false;
-    return l->change < seen->change ||
-           (l->change == seen->change && memcmp(l->token, seen->token, TOKEN_BYTES) != 0);
+    if (!seen->any || !l->known || !l->alive || seen->birth != l->birth || seen->last_seq == 0)
+        return SEEN_THERE;
+    if (l->last_seq < seen->last_seq)
+        return SEEN_LOST;
+    if (l->last_seq == seen->last_seq)
+        return l->line_commit_ns == seen->line_commit_ns ? SEEN_THERE : SEEN_LOST;
+    return l->kept_from > seen->last_seq ? SEEN_THERE : SEEN_OPEN;
+}
+
+int seen_ask(const struct seen *seen, struct sl_slice id, struct call *ret, char key[KEY_BYTES],
+             char from[ENTRY_ID_BYTES])
+{
+    size_t key_bytes = key_of(key, id, 's');
+    entry_id(from, "(", seen->last_seq + 1, 0);
+    *ret = (struct call){.script = &heads_script, .slot = link_slot(sl_slice(key, key_bytes))};
+    return call_add_text(ret, "EVALSHA") || call_add_text(ret, heads_script.sha) || call_add_text(ret, "1") ||
+                   call_add(ret, key, key_bytes) || call_add_text(ret, "XREVRANGE") ||
+                   call_add_text(ret, from) || call_add_text(ret, "-") || call_add_text(ret, "1")
+               ? -ENOMEM
+               : 0;
+}
+
+enum seen_verdict seen_hear(const struct seen *seen, const redisReply *heads)
+{
+    struct head h;
+    uint64_t seq;
+    if (heads->elements != 2 || !entry_id_parse(heads->element[0], &seq) ||
+        !head_decode(heads->element[1], &h))
+        return SEEN_LOST;
+    return seq + h.lines == seen->last_seq + 1 && h.commit_ns == seen->line_commit_ns ? SEEN_THERE
+                                                                                      : SEEN_LOST;
 }
 
 /* ---- the epoch ---- */

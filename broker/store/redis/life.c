@@ -4,7 +4,12 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { STATE_VERSION = 1, FLAG_ALIVE = 1, FLAG_EXIT = 2 };
+enum {
+    STATE_VERSION = 2,
+    STATE_VERSION_OLDEST = 1,
+    /* without line_commit_ns */ FLAG_ALIVE = 1,
+    FLAG_EXIT = 2
+};
 
 void life_init(struct life *l, struct sl_slice id)
 {
@@ -59,7 +64,7 @@ static int text_set(struct text *t, struct sl_slice s)
 
 size_t life_bytes(const struct life *l)
 {
-    return 4 + 2 + 3 * 4 + 7 * 8 + 4 * 8 + 3 * 4 + l->host.bytes + l->pairs.bytes + l->container_names.bytes;
+    return 4 + 2 + 3 * 4 + 7 * 8 + 5 * 8 + 3 * 4 + l->host.bytes + l->pairs.bytes + l->container_names.bytes;
 }
 
 void life_encode(const struct life *l, uint8_t *out)
@@ -81,6 +86,7 @@ void life_encode(const struct life *l, uint8_t *out)
     sl_write_i64(&w, l->last_time_ns);
     sl_write_i64(&w, l->created_ns);
     sl_write_i64(&w, l->floor_ns);
+    sl_write_i64(&w, l->line_commit_ns);
     sl_write_slice32(&w, text_slice(&l->host));
     sl_write_slice32(&w, text_slice(&l->pairs));
     sl_write_slice32(&w, text_slice(&l->container_names));
@@ -108,7 +114,8 @@ static bool names_good(struct sl_slice names, uint8_t count)
 int life_decode(struct life *l, struct sl_slice state, struct sl_slice token)
 {
     struct sl_reader r = sl_reader(state);
-    if (sl_read_u8(&r) != STATE_VERSION || token.bytes != TOKEN_BYTES)
+    uint8_t version = sl_read_u8(&r);
+    if (version < STATE_VERSION_OLDEST || version > STATE_VERSION || token.bytes != TOKEN_BYTES)
         return LIFE_MALFORMED;
     uint8_t flags = sl_read_u8(&r);
     l->known = true;
@@ -128,6 +135,7 @@ int life_decode(struct life *l, struct sl_slice state, struct sl_slice token)
     l->last_time_ns = sl_read_i64(&r);
     l->created_ns = sl_read_i64(&r);
     l->floor_ns = sl_read_i64(&r);
+    l->line_commit_ns = version == STATE_VERSION_OLDEST ? 0 : sl_read_i64(&r);
     struct sl_slice host = sl_read_slice32(&r);
     struct sl_slice pairs = sl_read_slice32(&r);
     struct sl_slice names = sl_read_slice32(&r);
@@ -283,7 +291,7 @@ static void life_begin(struct life *l, int64_t commit_ns, uint64_t birth)
     l->last_seq = l->lost = l->text_bytes = l->kept_bytes = 0;
     l->kept_from = 1;
     l->sub = 0;
-    l->first_time_ns = l->last_time_ns = 0;
+    l->first_time_ns = l->last_time_ns = l->line_commit_ns = 0;
     l->floor_ns = INT64_MIN;
     l->version++;
     l->state = SL_RUNNING;
@@ -349,6 +357,7 @@ static void count_lines(struct life *l, const struct sl_block_header *h, const s
     l->text_bytes += h->text_bytes;
     l->kept_bytes += h->text_bytes;
     l->floor_ns = sl_query_ceiling(record, h);
+    l->line_commit_ns = record->commit_ns;
     l->sub = 0;
     if (unseen && l->state == SL_STOPPED) {
         l->state = SL_RUNNING;

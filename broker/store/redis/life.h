@@ -43,6 +43,7 @@ struct life {
     uint64_t change;            /* writes so far */
     uint64_t birth, last_seq, kept_from, lost, text_bytes, kept_bytes;
     int64_t first_time_ns, last_time_ns, created_ns, floor_ns;
+    int64_t line_commit_ns; /* of the record that holds the last line: what it is known by */
     struct text host, pairs, container_names;
     struct life_source *sources;
     size_t source_count;

@@ -72,7 +72,9 @@ static int show(struct redis *r, struct sl_slice id)
     call_end(&c);
     if (fault)
         return fault;
-    watched_see(r, &r->shown);
+    fault = watched_see(r, &r->shown);
+    if (fault)
+        return fault;
     return r->shown.alive ? 0 : STORE_UNKNOWN;
 }
 
@@ -268,8 +270,11 @@ static int entries_get(struct giving *g, bool back, const char *low, size_t coun
     }
     if (fault == 0)
         fault = take_pair(&calls[1], &now);
-    if (fault == 0 && (!now.alive || now.birth != g->at_first.birth))
-        fault = -EAGAIN; /* deleted meanwhile, and perhaps another one: not what was asked for */
+    /* Deleted meanwhile, or fallen back, and perhaps another one: not what was asked for. */
+    if (fault == 0 &&
+        (!now.alive || now.birth != g->at_first.birth || now.last_seq < g->at_first.last_seq ||
+         (now.last_seq == g->at_first.last_seq && now.line_commit_ns != g->at_first.line_commit_ns)))
+        fault = -EAGAIN;
     life_clear(&g->now);
     g->now = now;
     call_end(&calls[1]);

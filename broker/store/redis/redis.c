@@ -83,6 +83,9 @@ int redis_open(const struct store_options *options, struct store **ret, const ch
     if (fault == 0)
         fault = epoch_get(r->link, &r->epoch, why);
     r->epoch_found = r->epoch;
+    /* What does not keep from reading is the watcher's to tell. */
+    if (fault == 0 && link_look(r->link, &r->identity) == -EAGAIN)
+        snprintf(r->watch_trouble, sizeof r->watch_trouble, "%s", link_why(r->link));
     if (fault == 0)
         fault = -pthread_create(&r->writer, NULL, writer_main, r);
     if (fault == 0 && (fault = -pthread_create(&r->watcher, NULL, watch_main, r)) != 0) {

@@ -34,15 +34,25 @@ bool head_decode(const redisReply *prefix, struct head *ret);
 bool entry_id_parse(const redisReply *id, uint64_t *ret_seq);
 size_t entry_id(char out[ENTRY_ID_BYTES], const char *before, uint64_t seq, uint32_t sub);
 
-/* Where a sandbox stood when it was last seen for sure: Redis must not fall behind it. */
+/* The last line of a sandbox that was seen for sure: Redis must still have it, as it was. */
 struct seen {
     bool any;
     uint8_t token[TOKEN_BYTES];
-    uint64_t birth, change;
+    uint64_t birth, last_seq;
+    int64_t line_commit_ns;
 };
+/*
+ * SEEN_LOST: that line has been taken back (a failover, a restart), its number is free or is another line's:
+ * cursors name the wrong thing. SEEN_OPEN: there is more now; whether it follows that line, only the stream
+ * can tell: seen_ask() and seen_hear().
+ */
+enum seen_verdict { SEEN_THERE, SEEN_LOST, SEEN_OPEN };
 void seen_set(struct seen *seen, const struct life *l);
-/* True: what was seen has been taken back (a failover, a restart) and numbers may be given again. */
-bool seen_was_lost(const struct seen *seen, const struct life *l);
+enum seen_verdict seen_judge(const struct seen *seen, const struct life *l);
+/* Asks for the record that holds the last line seen; `key` is the call's. -ENOMEM. */
+int seen_ask(const struct seen *seen, struct sl_slice id, struct call *ret, char key[KEY_BYTES],
+             char from[ENTRY_ID_BYTES]);
+enum seen_verdict seen_hear(const struct seen *seen, const redisReply *heads);
 
 /* A list of ids, for what the other threads tell home. */
 struct ids {
@@ -75,7 +85,7 @@ struct redis {
     struct store_batch *bad, **bad_end;   /* to be told: -EIO */
     struct ids *grown;
     struct ids *notes_out, *notes_in;
-    struct ids *fallen; /* for the writer: Redis fell behind what home has seen of these */
+    struct ids *fallen; /* for the writer: birth and id of what lost lines that home has seen */
     struct compaction *compactions, *compacted;
     bool tick; /* a second has passed */
     uint64_t epoch_found, setbacks_found;
@@ -87,6 +97,7 @@ struct redis {
     struct sl_histogram latency;
 
     pthread_t writer, watcher;
+    uint64_t identity;   /* of the servers, as link_look() says; then the watcher's */
     int watcher_pipe[2]; /* ends the watcher's sleep */
 
     /* home: */

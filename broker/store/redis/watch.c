@@ -90,15 +90,15 @@ static void publish(struct redis *r, struct link *l)
     ids_free(notes);
 }
 
-static void look(struct redis *r, struct link *l, uint64_t *identity)
+static void look(struct redis *r, struct link *l)
 {
     char why[TROUBLE_BYTES] = "";
-    uint64_t epoch = 0, sandboxes = 0, now = *identity;
+    uint64_t epoch = 0, sandboxes = 0, now = r->identity;
     int looked = link_look(l, &now);
-    bool setback = *identity && now != *identity;
+    bool setback = r->identity && now != r->identity;
     if (setback)
         atomic_fetch_add(&r->topology, 1);
-    *identity = now;
+    r->identity = now;
     int fault = epoch_get(l, &epoch, why);
     bool refuses = fault == 0 && looked != 0;
     if (refuses)
@@ -130,12 +130,11 @@ void *watch_main(void *arg)
     int fault = link_new(&r->location, ANSWER_MS, &r->topology, &l);
     assert(fault == 0);
     redisContext *c = NULL;
-    uint64_t identity = 0;
     int64_t look_ns = sl_monotonic_ns() + TICK_MS * SL_NS_PER_MS;
     while (!atomic_load(&r->closing)) {
         int64_t now_ns = sl_monotonic_ns();
         if (now_ns >= look_ns) {
-            look(r, l, &identity);
+            look(r, l);
             look_ns = sl_monotonic_ns() + TICK_MS * SL_NS_PER_MS;
         }
         if (!atomic_load(&r->down))

@@ -2,9 +2,11 @@
 /* Sandboxes that were asked for a short while ago: somebody may be waiting for their next line. */
 #include "read.h"
 #include "wire/timestamp.h"
+#include <errno.h>
 #include <stdlib.h>
 
-#define WATCHED_NS (90 * SL_NS_PER_S) /* longer than a read waits */
+#define WATCHED_NS    (90 * SL_NS_PER_S)   /* longer than a read waits */
+#define REMEMBERED_NS (3600 * SL_NS_PER_S) /* what its readers were shown must not be taken back */
 
 struct watched {
     struct watched *next;
@@ -22,31 +24,66 @@ static struct watched **bucket_of(struct redis *r, struct sl_slice id)
     return &r->watched[(hash ^ hash >> 15) % (sizeof r->watched / sizeof *r->watched)];
 }
 
-void watched_see(struct redis *r, const struct life *l)
+static struct watched *find(struct redis *r, struct sl_slice id)
 {
-    struct sl_slice id = life_id(l);
-    struct watched **bucket = bucket_of(r, id), *w = *bucket;
+    struct watched *w = *bucket_of(r, id);
     while (w && !sl_slice_equal(sl_slice(w->id, w->bytes), id))
         w = w->next;
-    if (!w && (!l->alive || r->watched_count == WATCHED_MAX))
-        return;
-    if (!w) {
-        w = malloc(sizeof *w + id.bytes);
-        if (!w)
-            return;
-        *w = (struct watched){.next = *bucket, .bytes = (uint8_t)id.bytes};
-        memcpy(w->id, id.data, id.bytes);
-        *bucket = w;
-        r->watched_count++;
-    }
+    return w;
+}
+
+static struct watched *add(struct redis *r, struct sl_slice id)
+{
+    struct watched **bucket = bucket_of(r, id);
+    struct watched *w = r->watched_count < WATCHED_MAX ? malloc(sizeof *w + id.bytes) : NULL;
+    if (!w)
+        return NULL;
+    *w = (struct watched){.next = *bucket, .bytes = (uint8_t)id.bytes};
+    memcpy(w->id, id.data, id.bytes);
+    *bucket = w;
+    r->watched_count++;
+    return w;
+}
+
+/* The writer gives that life another birth. */
+static void tell_fallen(struct redis *r, const struct life *l)
+{
+    uint8_t note[sizeof(uint64_t) + SL_ID_MAX_BYTES];
+    sl_store64(note, l->birth);
+    memcpy(note + sizeof(uint64_t), l->id, l->id_bytes);
+    pthread_mutex_lock(&r->mutex);
+    ids_push(&r->fallen, sl_slice(note, sizeof(uint64_t) + l->id_bytes));
+    pthread_cond_signal(&r->work);
+    pthread_mutex_unlock(&r->mutex);
+}
+
+int watched_see(struct redis *r, const struct life *l)
+{
+    struct watched *w = find(r, life_id(l));
+    if (!w && (!l->alive || !(w = add(r, life_id(l)))))
+        return 0;
     w->asked_ns = sl_monotonic_ns();
-    if (seen_was_lost(&w->seen, l)) {
-        pthread_mutex_lock(&r->mutex);
-        ids_push(&r->fallen, id);
-        pthread_cond_signal(&r->work);
-        pthread_mutex_unlock(&r->mutex);
+    enum seen_verdict verdict = seen_judge(&w->seen, l);
+    if (verdict == SEEN_OPEN) {
+        char key[KEY_BYTES], from[ENTRY_ID_BYTES];
+        struct call c;
+        int fault = seen_ask(&w->seen, life_id(l), &c, key, from);
+        if (fault == 0) {
+            link_round(r->link, &c, 1);
+            fault = c.fault ? c.fault : c.reply->type == REDIS_REPLY_ARRAY ? 0 : -EIO;
+        }
+        if (fault == 0)
+            verdict = seen_hear(&w->seen, c.reply);
+        call_end(&c);
+        if (fault)
+            return fault;
+    }
+    if (verdict == SEEN_LOST) {
+        tell_fallen(r, l);
+        return -EAGAIN;
     }
     seen_set(&w->seen, l);
+    return 0;
 }
 
 static bool has_news(const struct watched *w, const struct call *c)
@@ -87,14 +124,14 @@ void watched_tick(struct redis *r)
         struct watched **at = &r->watched[i];
         while (*at) {
             struct watched *w = *at;
-            if (now_ns - w->asked_ns > WATCHED_NS) {
+            if (now_ns - w->asked_ns > REMEMBERED_NS) {
                 *at = w->next;
                 free(w);
                 r->watched_count--;
                 continue;
             }
             at = &w->next;
-            if (atomic_load(&r->down))
+            if (atomic_load(&r->down) || now_ns - w->asked_ns > WATCHED_NS)
                 continue;
             some[count++] = w;
             if (count == MANY) {

@@ -197,7 +197,7 @@ static int box_judge(struct writer *w, struct box *b)
     writing_begin(&g, &b->life);
     bool changed = false, already = false;
     int fault = 0;
-    if (b->fallen && b->life.alive) {
+    if (b->fallen && b->life.alive && b->life.birth == b->fallen) {
         b->life.birth = next_birth(w, w->now_ns);
         b->life.version++;
         changed = true;
@@ -266,8 +266,10 @@ static void box_load(struct writer *w, struct box *b, const redisReply *fields)
         return;
     }
     b->loaded = true;
-    if (seen_was_lost(&b->seen, &b->life))
-        b->fallen = true;
+    enum seen_verdict verdict = seen_judge(&b->seen, &b->life);
+    if (verdict == SEEN_LOST)
+        b->fallen = b->life.birth;
+    b->open = verdict == SEEN_OPEN;
     if (b->listed_birth != b->life.birth)
         b->listed_birth = 0;
 }
@@ -320,6 +322,38 @@ static void load(struct writer *w)
     }
 }
 
+static bool is_open(const struct box *b)
+{
+    return !b->settled && b->loaded && b->open;
+}
+
+/* Whether what is there now follows what was seen. */
+static void prove(struct writer *w)
+{
+    for (size_t i = 0; i < w->box_count; i++) {
+        struct box *b = w->boxes[i];
+        if (!is_open(b))
+            continue;
+        call_end(&b->call);
+        char *key = arena_get(&w->arena, KEY_BYTES), *from = arena_get(&w->arena, ENTRY_ID_BYTES);
+        if (!key || !from || seen_ask(&b->seen, life_id(&b->life), &b->call, key, from))
+            box_fail(w, b, -ENOMEM);
+    }
+    size_t count = gather(w, is_open);
+    if (count == 0)
+        return;
+    run(w, count);
+    for (size_t i = 0; i < count; i++) {
+        struct box *b = w->sent[i];
+        if (b->call.fault || reply_error(b->call.reply))
+            box_fail(w, b, b->call.fault ? b->call.fault : -EIO);
+        else if (seen_hear(&b->seen, b->call.reply) == SEEN_LOST)
+            b->fallen = b->life.birth;
+        b->open = false;
+        call_end(&b->call);
+    }
+}
+
 static bool to_be_sent(const struct box *b)
 {
     return !b->settled;
@@ -329,7 +363,7 @@ static void took_effect(struct box *b)
 {
     life_settle(&b->life);
     seen_set(&b->seen, &b->life);
-    b->fallen = false;
+    b->fallen = 0;
     b->settled = b->written = true;
 }
 
@@ -337,6 +371,7 @@ static void took_effect(struct box *b)
 static void attempt(struct writer *w)
 {
     load(w);
+    prove(w);
     for (size_t i = 0; i < w->box_count; i++) {
         struct box *b = w->boxes[i];
         if (b->settled)
@@ -552,11 +587,11 @@ static void commit_fallen(struct writer *w, struct ids *fallen)
 {
     for (struct ids *i = fallen; i; i = i->next) {
         struct box *b;
-        if (writer_join(w, sl_slice(i->id, i->bytes), &b))
+        uint64_t birth = sl_load64(i->id);
+        if (writer_join(w, sl_slice(i->id + sizeof birth, i->bytes - sizeof birth), &b))
             continue;
-        if (b->loaded)
-            b->loaded = false;
-        b->fallen = true;
+        b->loaded = false;
+        b->fallen = birth;
     }
     writer_round(w);
     writer_tell(w, NULL, sl_monotonic_ns());
