@@ -19,11 +19,14 @@ static const char *take_state(json_t *value, struct sl_change *change)
     return NULL;
 }
 
+/* null: it is not known, as in what GET answers. */
 static const char *take_exit(json_t *value, struct sl_change *change)
 {
+    if (json_is_null(value))
+        return NULL;
     json_int_t code = json_is_integer(value) ? json_integer_value(value) : INT64_MAX;
     if (code < INT32_MIN || code > INT32_MAX)
-        return "exit_code must be a whole number of 32 bits";
+        return "exit_code must be a whole number of 32 bits, or null";
     change->fields |= SL_CHANGE_EXIT;
     change->exit_code = (int32_t)code;
     return NULL;

@@ -15,6 +15,9 @@
 #include <stdlib.h>
 
 #define KEEP_ALIVE_NS (INT64_C(15) * 1000000000)
+/* How long a cursor may name a line that is not there: another broker of the same store may be that far ahead
+ * of this one, and collectors bring again what a store has lost. */
+#define AHEAD_NS (INT64_C(3) * 1000000000)
 
 struct logs {
     struct connection *c;
@@ -22,7 +25,9 @@ struct logs {
     struct render_style style;
     struct filter *filter;
     struct reader *reader;
+    struct reader_options reader_options; /* to ask again with */
     struct cursor after, before;
+    int64_t ahead_ns;   /* since when a cursor is ahead of the log; 0: it is not */
     bool told_end;      /* the end stands in `tail` */
     struct buffer tail; /* what comes around the reader's bytes: retry, comments, the end */
     size_t tail_at;
@@ -66,17 +71,42 @@ static bool expired(struct logs *l, const struct cursor *cursor, const char *nam
     return true;
 }
 
+/* A cursor that names a line behind the newest: one that this store has lost, or that never was. */
+static bool ahead(struct logs *l)
+{
+    uint64_t last = reader_place(l->reader)->last_seq;
+    const char *name = l->after.seq > last    ? (l->query.resumes ? "Last-Event-ID" : "after")
+                       : l->before.seq > last ? "before"
+                                              : NULL;
+    int64_t now_ns = sl_monotonic_ns();
+    struct problem p;
+    if (!name)
+        return false;
+    if (!l->ahead_ns)
+        l->ahead_ns = now_ns;
+    if (now_ns - l->ahead_ns < AHEAD_NS)
+        return true; /* the next tick asks again */
+    problem_set(&p, PROBLEM_CURSOR_EXPIRED, name,
+                "this cursor is ahead of the log, which has lost what stood there; start anew");
+    if (reader_place(l->reader)->oldest_seq <= last)
+        cursor_text(l, reader_place(l->reader)->oldest_seq, p.oldest);
+    refuse(l, &p);
+    return true;
+}
+
 /* What there is to say instead of a stream; false: nothing, go on. */
 static bool no_stream(struct logs *l)
 {
     struct connection *c = l->c;
     const struct sl_place *place = reader_place(l->reader);
     struct problem p;
-    if ((l->query.after.bytes && expired(l, &l->after, "after", &p)) ||
+    if ((l->query.after.bytes && expired(l, &l->after, l->query.resumes ? "Last-Event-ID" : "after", &p)) ||
         (l->query.before.bytes && expired(l, &l->before, "before", &p))) {
         refuse(l, &p);
         return true;
     }
+    if (ahead(l))
+        return true;
     /* Other people's clients know no 409: what there is, and the end. */
     if (!l->query.follow || place->state != SL_STOPPED || c->dialect)
         return false;
@@ -239,9 +269,23 @@ static void sent(void *user, size_t bytes)
     }
 }
 
+static void ask(struct logs *l)
+{
+    if (reader_new(&l->reader_options, &l->reader) < 0)
+        connection_abort(l->c);
+    else if (reader_state(l->reader) == READER_FAILED)
+        changed(l);
+}
+
 static void tick(void *user, int64_t now_ns)
 {
     struct logs *l = user;
+    if (l->ahead_ns && !l->c->answered && reader_state(l->reader) != READER_FINDS) {
+        reader_free(l->reader);
+        l->reader = NULL;
+        ask(l);
+        return;
+    }
     if (reader_tick(l->reader, now_ns))
         changed(l);
     if (l->c->grant.expires_ns <= sl_now_ns() && l->c->stream) {
@@ -343,22 +387,19 @@ static void start(struct connection *c)
         l->query.format = QUERY_TEXT;
     l->style = render_style_of(&l->query, false);
     c->user = l;
-    struct reader_options options_of = {.server = c->server,
-                                        .sandbox = c->match.id,
-                                        .query = &l->query,
-                                        .filter = l->filter,
-                                        .style = l->style,
-                                        .has_after = l->query.after.bytes > 0,
-                                        .after_seq = l->after.seq,
-                                        .has_before = l->query.before.bytes > 0,
-                                        .before_seq = l->before.seq,
-                                        .grace_ns = options.broker_grace_ns,
-                                        .changed = changed,
-                                        .arg = l};
-    if (reader_new(&options_of, &l->reader) < 0)
-        connection_abort(c);
-    else if (reader_state(l->reader) == READER_FAILED)
-        changed(l);
+    l->reader_options = (struct reader_options){.server = c->server,
+                                                .sandbox = c->match.id,
+                                                .query = &l->query,
+                                                .filter = l->filter,
+                                                .style = l->style,
+                                                .has_after = l->query.after.bytes > 0,
+                                                .after_seq = l->after.seq,
+                                                .has_before = l->query.before.bytes > 0,
+                                                .before_seq = l->before.seq,
+                                                .grace_ns = options.broker_grace_ns,
+                                                .changed = changed,
+                                                .arg = l};
+    ask(l);
 }
 
 const struct handler logs_handler = {

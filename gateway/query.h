@@ -81,8 +81,8 @@ int query_parse(const struct query_input *input, struct query *ret, struct probl
 
 /*
  * What Accept asks for (enum query_format): the highest quality wins, a type that is named goes before a
- * wildcard, wildcards and nothing leave it at text, or with `follow` at SSE. ret_accepts_sse:
- * text/event-stream is named.
+ * wildcard, wildcards and nothing leave it at text, or with `follow` at SSE; what has `q=0` is not taken
+ * while there is another. ret_accepts_sse: text/event-stream is named.
  */
 uint8_t query_accept(struct sl_slice accept, bool follow, bool *ret_accepts_sse);
 

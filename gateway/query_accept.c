@@ -77,6 +77,12 @@ static bool better(const struct fit *a, const struct fit *b)
     return a->specific == 3 && a->place < b->place;
 }
 
+/* `q=0`: anything but that. */
+static bool excluded(const struct fit *fit)
+{
+    return fit->specific && fit->quality == 0;
+}
+
 uint8_t query_accept(struct sl_slice accept, bool follow, bool *ret_accepts_sse)
 {
     struct fit fits[3] = {0};
@@ -98,8 +104,11 @@ uint8_t query_accept(struct sl_slice accept, bool follow, bool *ret_accepts_sse)
     *ret_accepts_sse = fits[QUERY_SSE].specific == 3 && fits[QUERY_SSE].quality > 0;
     /* a range that names no format by itself leaves it at the default */
     uint8_t best = follow ? QUERY_SSE : QUERY_TEXT;
+    for (uint8_t format = QUERY_TEXT; format <= QUERY_SSE && excluded(&fits[best]); format++)
+        if (!excluded(&fits[format]))
+            best = format;
     for (uint8_t format = QUERY_TEXT; format <= QUERY_SSE; format++)
-        if (better(&fits[format], &fits[best]))
+        if (!excluded(&fits[format]) && better(&fits[format], &fits[best]))
             best = format;
     return best;
 }

@@ -41,6 +41,8 @@ static void members_become_fields(void **state)
                 !sl_label_next(&pairs, &key, &value));
     assert_int_equal(parse("{\"state\":\"running\",\"exit_code\":-1}", &c, &member), 0);
     assert_true(c.state == SL_RUNNING && c.exit_code == -1);
+    assert_int_equal(parse("{\"state\":\"stopped\",\"exit_code\":null}", &c, &member), 0);
+    assert_int_equal(c.fields, SL_CHANGE_STATE); /* not known, as GET says it */
 }
 
 static void what_is_wrong_is_named(void **state)

@@ -207,6 +207,10 @@ static void accept_chooses_the_format_when_no_parameter_does(void **state)
         {"text/*", QUERY_TEXT, QUERY_SSE, false},
         {"application/json", QUERY_TEXT, QUERY_SSE, false},
         {",,;;q=,", QUERY_TEXT, QUERY_SSE, false},
+        {"text/event-stream;q=0", QUERY_TEXT, QUERY_TEXT, false},
+        {"text/plain;q=0", QUERY_NDJSON, QUERY_SSE, false},
+        {"text/plain;q=0, application/x-ndjson;q=0.000", QUERY_SSE, QUERY_SSE, false},
+        {"*/*;q=0", QUERY_TEXT, QUERY_SSE, false}, /* then there is only the default */
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct query q;
