@@ -7,8 +7,7 @@ import random
 import threading
 import time
 
-from harness import PATIENCE
-from readers import KINDS, MANY, ManyReader, Reader
+from readers import KINDS, MANY, PATIENCE, ManyReader, Reader
 from rules import View, Violation
 
 OVER_S = 150  # from a sandbox's end until every reader has its `end`, under faults
@@ -24,7 +23,7 @@ class Court:
         self.ended = queue.Queue()
         self.left = 0
         self.lock = threading.Lock()
-        self.sum = dict.fromkeys(("sandboxes", "written", "numbered", "delivered", "gaps", "missing", "readers", "connects", "resumes", "final", "probes"), 0)
+        self.sum = dict.fromkeys(("sandboxes", "written", "numbered", "delivered", "gaps", "missing", "late", "readers", "connects", "resumes", "final", "probes", "taken over"), 0)
         self.kinds = {}
         self.dice = random.Random(f"{seed}/court")
         self.threads = [threading.Thread(target=self._work, daemon=True) for _ in range(3)]
@@ -131,6 +130,11 @@ class Court:
                 raise Violation("end", box.name, f"not stopped {OVER_S} s after its end by {box.ending}: status {status}, {state}; written {box.box.written}")
             if box.ending == "put" and state and time.monotonic() - box.ended > 15:
                 self._put(box.name, 7)
+            if box.unseen_end and time.monotonic() - box.ended > 20:
+                # A collector that comes back asks the broker about the sandboxes it finds; of these it finds nothing.
+                self.sum["taken over"] += not box.taken_over
+                box.taken_over = True
+                self._put(box.name, 7)
             return False
         if any(r.finished is None and not r.fault for r in mine):
             if late:
@@ -186,6 +190,7 @@ class Court:
         with self.lock:
             self.sum["final"] += sum(v.delivered for v in views)
             self.sum["missing"] += views[0].missing
+            self.sum["late"] += views[0].late
         return True
 
     def _add(self, reader, views):

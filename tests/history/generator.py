@@ -29,6 +29,7 @@ class Log:
         self.path = f"{sandbox.folder}/{container}{'-json' if sandbox.form == 'docker' else ''}.log"
         self.file = open(self.path, "ab", buffering=0)
         self.turn, self.torn, self.gone = 0, b"", []
+        self.since, self.first = time.monotonic(), 0  # when this file came, and its first line
 
     def write(self, count, dice, clock_ns):
         """`count` lines in one write(2), or now and then in two with a pause between them."""
@@ -40,7 +41,8 @@ class Log:
             roll = dice.random()
             stream = "stdout" if self.sandbox.form == "plain" or roll < 0.7 else "stderr"
             pad = PADS[int(roll * 1e6) & 63][:int(roll * 1e5) % 120]
-            if roll < 0.0005 and self.sandbox.rotation != "acknowledged":  # pieces would count as lines of the store
+            # Pieces count as lines of the store, and in plain text those of two containers stand among each other.
+            if roll < 0.0005 and self.sandbox.rotation != "acknowledged" and len(box.written) == 1:
                 pad = pad + b"x" * LONG
             text = make_line(self.sandbox.name, self.container, stream, number + i, ns, pad)
             chunk.append(self.sandbox.render(text, stream, ns, pieces=roll < 0.02))
@@ -92,25 +94,36 @@ class Log:
             os.rename(self.path + ".new", self.path)
             self.file.close()
             self.file = new
+            self.next_file()
         elif kind == "copytruncate":
             self.shift()
             shutil.copyfile(self.path, self.path + ".1")
             os.truncate(self.path, 0)
         elif kind == "delete":
             os.unlink(self.path)
-            self.file.write(b"")
             self.reopen()
+            self.next_file()
         self.turn += 1
+
+    def next_file(self):
+        """The one before is gone. If nobody was looking when it came, nobody may ever have met it."""
+        written = self.sandbox.box.written[self.container]
+        if self.sandbox.blind(self.since):
+            self.sandbox.box.unknowable.append((self.container, self.first, written))
+        self.since, self.first = time.monotonic(), written
 
 
 class Sandbox:
     """One sandbox's life: a plan made from the seed and its number, carried out by the generator."""
 
-    def __init__(self, ledger, root, seed, index, rate, life_s, name="box"):
+    def __init__(self, ledger, root, seed, index, rate, life_s, blind=lambda since: False, only=(), name="box"):
+        self.blind = blind
         dice = self.dice = random.Random(f"{seed}/{name}/{index}")
         self.name = f"{name}-{index}"
         self.form = dice.choice(FORMS)
         self.rotation = dice.choice(ROTATIONS)
+        if only and self.rotation not in only:
+            self.rotation = dice.choice(only)
         self.ending = dice.choice(ENDINGS)
         self.rate = rate * dice.choice((0.1, 0.5, 1, 1, 2))
         self.life_s = dice.uniform(*life_s)
@@ -120,7 +133,8 @@ class Sandbox:
         self.folder = f"{root}/{self.form}/{self.name}"
         os.makedirs(self.folder)
         loses = self.rotation in LOSING or self.ending == "removed"
-        self.box = ledger.box(self.name, loses=loses, gaps=loses or self.rotation == "acknowledged", times=self.form != "plain")
+        self.box = ledger.box(self.name, loses=loses, gaps=loses or self.rotation == "acknowledged", times=self.form != "plain",
+                              about=f"({self.form}, rotated by {self.rotation} every {self.turn_s:.2f} s, ends by {self.ending})")
         containers = ["main"] if self.form == "plain" or self.rotation == "acknowledged" or dice.random() < 0.6 else ["main", "side"]
         for container in containers:
             self.box.written[container] = 0
@@ -129,6 +143,7 @@ class Sandbox:
         self.begun = time.monotonic()
         self.turned, self.done_lines, self.ended = self.begun, 0, None
         self.rotations = 0
+        self.unseen_end = self.taken_over = False  # its files were removed while no collector looked; stopped by PUT then
 
     def render(self, text, stream, ns, pieces):
         stamp = rfc3339(ns)
@@ -167,6 +182,7 @@ class Sandbox:
         for log in self.logs:
             log.finish_torn()
         self.ended = time.monotonic()
+        self.unseen_end = self.ending == "removed" and self.blind(self.ended)
         if self.ending == "exit":
             with open(self.folder + "/.exit_code.tmp", "w") as f:
                 f.write("7\n")
@@ -174,6 +190,10 @@ class Sandbox:
         elif self.ending == "removed":
             for name in os.listdir(self.folder):
                 os.unlink(f"{self.folder}/{name}")
+            for log in self.logs:
+                log.next_file()
+                if self.unseen_end:
+                    self.box.unknowable.append((log.container, 0, self.box.written[log.container]))
         else:
             put(self.name, 7)
         for log in self.logs:
@@ -193,7 +213,8 @@ class Sandbox:
 class Generator:
     """Keeps `alive` sandboxes going from one thread, a new one for each that ends; `on_new` and `on_end` are told."""
 
-    def __init__(self, ledger, root, seed, rate, alive, life_s, on_new, on_end, put):
+    def __init__(self, ledger, root, seed, rate, alive, life_s, on_new, on_end, put, blind, only=()):
+        self.blind, self.only = blind, only
         self.ledger, self.root, self.seed, self.alive, self.life_s = ledger, root, seed, alive, life_s
         self.rate = rate / alive
         self.on_new, self.on_end, self.put = on_new, on_end, put
@@ -216,7 +237,7 @@ class Generator:
         try:
             while not self.stopping or self.boxes:
                 while not self.stopping and len(self.boxes) < self.alive:
-                    box = Sandbox(self.ledger, self.root, self.seed, self.made, self.rate, self.life_s)
+                    box = Sandbox(self.ledger, self.root, self.seed, self.made, self.rate, self.life_s, self.blind, self.only)
                     self.made += 1
                     self.boxes.append(box)
                     self.on_new(box)

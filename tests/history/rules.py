@@ -58,14 +58,22 @@ def line_bytes(o):
 class Box:
     """A sandbox in the ledger."""
 
-    def __init__(self, name, loses=False, gaps=False, times=True):
-        self.name = name
+    def __init__(self, name, loses=False, gaps=False, times=True, about=""):
+        self.name, self.about = name, about
         self.loses = loses          # its files are treated so that lines may be lost, if that is told
         self.gaps = gaps or loses   # ... or so that a gap may be told although nothing is missing
         self.times = times          # the runtime's times are in the file
         self.written = {}           # container -> lines
+        self.unknowable = []        # (container, begin, end): of files that came and went while no collector was looking
         self.settled = []           # number - 1 -> (container, number within it), as first delivered
         self.lock = threading.Lock()
+
+
+    def nobody_can_know(self, container, begin, end):
+        for of, first, last in sorted(self.unknowable):
+            if of == container and first <= begin < last:
+                begin = last
+        return begin >= end
 
 
 class Ledger:
@@ -96,10 +104,12 @@ class View:
         self.over = None         # the `end` it got
         self.delivered = self.gaps = self.missing = 0
         self.skipped = []        # (container, begin, end) of what did not come
+        self.owed = []           # what did not come and has no gap yet: files that were never met are known as missed a moment later
+        self.late = 0            # gaps that were told behind the first line after them
         self.recent = deque(maxlen=6)
 
     def fail(self, rule, what):
-        raise Violation(rule, self.who, what, [f"before: {r}" for r in self.recent])
+        raise Violation(rule, f"{self.who} {self.box.about}", what, [f"before: {r}" for r in self.recent])
 
     # ---- what arrives ---------------------------------------------------------------------------------------------
     def line(self, o, cursor=True):
@@ -136,6 +146,8 @@ class View:
             self.fail("invented", f"a gap where nothing can have been lost: {o}")
         self.gaps += 1
         self.any_gap = True
+        self.late += bool(self.owed)
+        self.owed.clear()
         for container in self.box.written:
             self.gap_at[container] = True
         if self.box.loses:
@@ -164,6 +176,8 @@ class View:
             have = self.next.get(container, 0)
             if have < written:
                 self._lost(container, have, written, "the end")
+        if self.owed:
+            self.fail("missing", "did not come, and no gap tells it: " + "; ".join(self.owed))
 
     # ---- the rules ------------------------------------------------------------------------------------------------
     def _seq(self, seq, o):
@@ -200,16 +214,16 @@ class View:
         if line is None:
             if (self.box.loses and (self.gaps or HEAD.match(text))) or (not self.whole and not self.next):
                 return None  # a beginning or an end whose other half is gone, or stands before where this reader began
-            self.fail("bytes" if HEAD.match(text) else "invented", f"damaged or not ours: {text[:200]!r} ({len(text)} bytes): {o}")
+            self.fail("bytes" if text.startswith(self.box.name.encode() + b"/") else "invented", f"damaged or not ours: {text[:200]!r} ({len(text)} bytes): {o}")
         sandbox, of, on, number, ns = line
         if sandbox != self.box.name or (container or of) != of:
             self.fail("invented", f"a line of {sandbox}/{of} in {self.box.name}/{container}: {o}")
+        if number >= self.box.written.get(of, 0):
+            self.fail("invented", f"line {number} of {of} has not been written: {o}")
         if stream and on != stream:
             self.fail("bytes", f"stream {stream}, written to {on}: {o}")
         if when and self.box.times and when != rfc3339(ns):
             self.fail("bytes", f"time {when}, written {rfc3339(ns)}: {o}")
-        if number >= self.box.written.get(of, 0):
-            self.fail("invented", f"line {number} of {of} has not been written: {o}")
         due = self.next.get(of, 0 if self.whole else number)
         if number < due:
             late = any(of == c and begin <= number < end for c, begin, end in self.skipped)
@@ -222,9 +236,10 @@ class View:
         return number
 
     def _lost(self, container, begin, end, o):
-        if not self.gap_at.get(container):
-            self.fail("missing", f"lines {begin} to {end - 1} of {container} did not come, no gap tells it; next: {o}")
+        what = f"lines {begin} to {end - 1} of {container}, next {str(o)[:200]}"
         if not self.box.loses:
-            self.fail("missing", f"lines {begin} to {end - 1} of {container} are lost where nothing may be lost; next: {o}")
+            self.fail("missing", "lost where nothing may be lost: " + what)
+        if not self.gap_at.get(container) and not self.box.nobody_can_know(container, begin, end):
+            self.owed.append(what)
         self.missing += end - begin
         self.skipped.append((container, begin, end))

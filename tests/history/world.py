@@ -10,7 +10,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../e2e"))
-from harness import Redis, System, free_port, until  # noqa: E402
+from harness import PATIENCE, Redis, System, free_port, until  # noqa: E402
 
 DISK_MIB = 256
 
@@ -30,6 +30,8 @@ class World(System):
         self.paused = set()
         self.full_until = 0
         self.refused_starts = 0
+        self.not_before = {}
+        self.unseen = []             # [from, to) of times in which the collector was not looking
         try:
             self._clocks()
             self._network() if isolate else None
@@ -130,22 +132,39 @@ class World(System):
         return self.process[name]
 
     def watch_over(self):
-        """Nobody ends by itself, but for a broker that can't begin on a full disk: it is started again."""
+        """Nobody ends by itself, but for a broker that can't begin on a full disk or without its Redis: it is started again."""
+        if self.redis and ("redis" in self.expected_down or "redis" in self.paused):
+            self.full_until = time.monotonic()
         for name in self.names:
             p = self.process.get(name)
             if p is None or name in self.expected_down or p.poll() is None:
                 continue
-            if name.startswith("broker") and p.returncode == 1 and time.monotonic() < self.full_until + 5:
+            if name.startswith("broker") and p.returncode == 1 and time.monotonic() < self.full_until + 10:
+                if time.monotonic() < self.not_before.get(name, 0):
+                    continue
+                self.not_before[name] = time.monotonic() + 0.5
                 self.refused_starts += 1
                 self.start(name)
                 continue
             with open(f"{self.dir}/{name}.err", errors="replace") as f:
                 raise AssertionError(f"{name} ended by itself with {p.returncode}: ...{f.read()[-3000:]}")
 
+    def blind(self, since):
+        """The collector was not looking at that time or just before or after it (to come back takes it some seconds)."""
+        return any(begin - 1 < since < end + 5 * PATIENCE for begin, end in self.unseen)
+
+    def looks(self, yes):
+        if not yes:
+            self.unseen.append((time.monotonic(), float("inf")))
+        elif self.unseen:
+            self.unseen[-1] = (self.unseen[-1][0], time.monotonic())
+
     # ---- faults ---------------------------------------------------------------------------------------------------
     def down(self, name, sig):
         """kill -9 or SIGTERM, which has to end with 0."""
         self.expected_down.add(name)
+        if name == "collector":
+            self.looks(False)
         if name == "redis":
             self.redis.kill()
             return
@@ -161,8 +180,13 @@ class World(System):
             self.expected_down.discard(name)
         else:
             self.start(name)
+            if name == "collector":
+                self.looks(True)
 
     def signal(self, name, sig):
+        if name == "collector":
+            self.looks(sig == signal.SIGCONT)
+        (self.paused.discard if sig == signal.SIGCONT else self.paused.add)(name)
         p = self.redis.process if name == "redis" else self.process[name]
         if p.poll() is None:
             p.send_signal(sig)
