@@ -11,4 +11,5 @@ int command_run(int argc, char **argv);
 int command_logs(int argc, char **argv);
 int command_ps(int argc, char **argv);
 int command_canary(int argc, char **argv);
+int command_export(int argc, char **argv);
 int command_token(int argc, char **argv);

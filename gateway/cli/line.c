@@ -60,15 +60,14 @@ static struct sl_slice text_of(const json_t *object, const char *name)
     return sl_slice(json_string_value(value), json_string_length(value));
 }
 
-int line_decode(struct sl_slice json, struct line *ret)
+int line_of_object(json_t *object, struct line *ret)
 {
-    json_t *object = load(json);
-    if (!object)
-        return LINE_MALFORMED;
     struct line line = {
         .seq = (uint64_t)json_integer_value(json_object_get(object, "seq")),
         .time = text_of(object, "time"),
         .stream = text_of(object, "stream"),
+        .sandbox = text_of(object, "sandbox"),
+        .container = text_of(object, "container"),
         .text = text_of(object, "line"),
         .partial = json_is_true(json_object_get(object, "partial")),
         .object = object,
@@ -94,6 +93,12 @@ int line_decode(struct sl_slice json, struct line *ret)
     }
     *ret = line;
     return LINE_OK;
+}
+
+int line_decode(struct sl_slice json, struct line *ret)
+{
+    json_t *object = load(json);
+    return object ? line_of_object(object, ret) : LINE_MALFORMED;
 }
 
 void line_fini(struct line *line)

@@ -11,11 +11,12 @@ struct json_t;
 
 struct line {
     uint64_t seq;
-    struct sl_slice time;   /* as sent: 2026-02-20T14:30:00.123456789Z */
-    struct sl_slice stream; /* stdout, stderr */
-    struct sl_slice text;   /* without newline */
-    bool partial;           /* no newline follows in the process's output */
-    struct json_t *object;  /* what the slices borrow from */
+    struct sl_slice time;               /* as sent: 2026-02-20T14:30:00.123456789Z */
+    struct sl_slice stream;             /* stdout, stderr */
+    struct sl_slice sandbox, container; /* empty where the server names none */
+    struct sl_slice text;               /* without newline */
+    bool partial;                       /* no newline follows in the process's output */
+    struct json_t *object;              /* what the slices borrow from */
     uint8_t *raw;
 };
 
@@ -23,6 +24,8 @@ enum line_answer { LINE_OK = 0, LINE_MALFORMED = 1 };
 
 /* LINE_MALFORMED: not a line's object; -ENOMEM. After 0 line_fini() is due. */
 int line_decode(struct sl_slice json, struct line *ret);
+/* The same of an object that was parsed already, which it takes. */
+int line_of_object(struct json_t *object, struct line *ret);
 void line_fini(struct line *line);
 
 struct gap {

@@ -2,6 +2,7 @@
 /* sandlog: the command people type. */
 #include "commands.h"
 #include "say.h"
+#include "wire/timestamp.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +21,8 @@ static const struct command {
     {"run", command_run, "sandlog run -- make test", "run a command as a sandbox: its output is its log"},
     {"logs", command_logs, "sandlog logs -f ID", "print or follow the log of one or more sandboxes"},
     {"ps", command_ps, "sandlog ps -a", "list the sandboxes"},
+    {"export", command_export, "sandlog export NAME --to DIR",
+     "drain everything into files or into ClickHouse"},
     {"canary", command_canary, "sandlog canary", "write, follow and count: missing, doubled, late"},
     {"token", command_token, "sandlog token --key FILE", "make a token for readers"},
 };
@@ -30,7 +33,7 @@ static int print_help(void)
     printf("Usage: sandlog COMMAND [OPTION]...\n"
            "Collect, keep and read the logs of sandboxes.\n\n");
     for (size_t i = 0; i < COMMANDS; i++)
-        printf("  %-26s  %s\n", commands[i].example, commands[i].sentence);
+        printf("  %-28s  %s\n", commands[i].example, commands[i].sentence);
     printf("\n\"sandlog COMMAND --help\" tells the rest; so does man sandlog.\n"
            "The server is $SANDLOG_SERVER (default http://127.0.0.1:8470), the token $SANDLOG_TOKEN.\n");
     if (fflush(stdout) != 0 && errno != EPIPE) {
@@ -65,6 +68,8 @@ int main(int argc, char **argv)
 {
     open_standard_files();
     signal(SIGPIPE, SIG_IGN);
+    /* waits before trying again hold chance, another one in each process */
+    srand48((long)(sl_monotonic_ns() ^ (int64_t)getpid() << 32));
     if (argc < 2)
         return usage_error("name a command", NULL);
     const char *name = argv[1];

@@ -72,8 +72,7 @@ static int token_read(const char *file, char **ret)
     return bytes > 0 && !*ret ? 1 : 0;
 }
 
-/* Does the URL name this machine by its loopback address? */
-static bool is_loopback(const char *url)
+bool server_url_is_loopback(const char *url)
 {
     const char *host = strstr(url, "://");
     host = host ? host + 3 : url;
@@ -109,7 +108,7 @@ int server_init(struct server *server, const struct server_options *options)
         say("%s", say_errno(ENOMEM));
         return 1;
     }
-    server->loopback = is_loopback(server->url);
+    server->loopback = server_url_is_loopback(server->url);
     return 0;
 }
 

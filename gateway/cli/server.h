@@ -37,6 +37,9 @@ struct server_options {
 /* For option tables: NULL, or what is wrong. */
 const char *server_url_check(const char *text);
 
+/* Does the URL name this machine by its loopback address? */
+bool server_url_is_loopback(const char *url);
+
 struct server {
     char *url;                /* without slash at the end */
     struct curl_slist *token; /* the header, or NULL */

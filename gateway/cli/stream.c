@@ -197,6 +197,7 @@ int streams_add(struct streams *all, const char *id, bool whole)
     s->body = malloc(STREAM_BODY_MAX_BYTES);
     s->curl = server_request(all->server);
     s->follow = all->query->follow;
+    s->retry = (struct retry){.first_ns = BACKOFF_FIRST_NS, .most_ns = BACKOFF_MOST_NS};
     s->whole = whole;
     s->began_ns = sl_monotonic_ns();
     if (!s->id || !s->body || !s->curl) {
@@ -220,13 +221,6 @@ int streams_add(struct streams *all, const char *id, bool whole)
     *at = s;
     all->count++;
     return 0;
-}
-
-/* Half of it is chance, so that the followers of a server that comes back do not all come at once. */
-static int64_t with_jitter(int64_t ns)
-{
-    int64_t half_ns = ns / 2;
-    return half_ns + (int64_t)((double)half_ns * drand48());
 }
 
 static void finish(struct stream *s, bool well)
@@ -259,10 +253,7 @@ static void transfer_over(struct stream *s, CURLcode code)
         s->due_ns = 0;
         break;
     case CUT:
-        s->backoff_ns = s->backoff_ns == 0                    ? BACKOFF_FIRST_NS
-                        : s->backoff_ns * 2 < BACKOFF_MOST_NS ? s->backoff_ns * 2
-                                                              : BACKOFF_MOST_NS;
-        int64_t wait_ns = with_jitter(s->backoff_ns);
+        int64_t wait_ns = retry_wait_ns(&s->retry);
         s->due_ns = sl_monotonic_ns() + (s->wait_ns > wait_ns ? s->wait_ns : wait_ns);
         s->wait_ns = 0;
         break;

@@ -5,6 +5,7 @@
  * stream*.c includes this.
  */
 #pragma once
+#include "retry.h"
 #include "sse.h"
 #include "stream.h"
 
@@ -32,9 +33,9 @@ struct stream {
     struct end end;
     uint8_t *body;
     size_t body_bytes;
-    int64_t began_ns, connected_ns, heard_ns, due_ns, backoff_ns, trouble_ns,
-        wait_ns; /* monotonic; trouble 0: none */
-    int fault;   /* of an event: -errno */
+    int64_t began_ns, connected_ns, heard_ns, due_ns, trouble_ns, wait_ns; /* monotonic; trouble 0: none */
+    struct retry retry;
+    int fault; /* of an event: -errno */
 };
 
 struct streams {

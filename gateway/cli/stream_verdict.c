@@ -23,7 +23,7 @@ bool stream_answers_events(const struct stream *s)
 
 void stream_healthy(struct stream *s)
 {
-    s->backoff_ns = 0;
+    s->retry.wait_ns = 0;
     s->trouble_ns = 0;
     if (s->all->said_trouble) {
         for (struct stream *o = s->all->first; o; o = o->next)
