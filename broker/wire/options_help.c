@@ -114,6 +114,14 @@ char *option_help(const struct sl_program *program)
     return text;
 }
 
+/* scheme://USER:PASSWORD@HOST, also without the user. */
+static bool has_password(const char *text)
+{
+    const char *host = strstr(text, "://");
+    const char *at = host ? strrchr(host + 3, '@') : NULL;
+    return at && memchr(host + 3, ':', (size_t)(at - host - 3));
+}
+
 static void render_option(FILE *out, const struct sl_option *option)
 {
     switch (option->type) {
@@ -135,6 +143,8 @@ static void render_option(FILE *out, const struct sl_option *option)
         /* A token is the one secret that is given by its content and not by a file's name. */
         if (text && *text && strcmp(option->name, "token") == 0)
             fprintf(out, "; %s is set and not shown\n", option->name);
+        else if (text && has_password(text))
+            fprintf(out, "; %s is set, holds a password and is not shown\n", option->name);
         else if (text && *text)
             fprintf(out, "%s = %s\n", option->name, text);
         else
