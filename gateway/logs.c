@@ -247,8 +247,11 @@ static void next(void *user, struct piece *ret)
         tell_end(l);
     piece_of_tail(l, ret);
     ret->last = true;
-    /* A download that can't be completed has to look like one. */
-    if (state == READER_FAILED && !c->websocket && l->style.format != QUERY_SSE) {
+    /* A download that can't be completed has to look like one; so has a text that is left by a gateway that
+     * shuts down, which has no words to say so. */
+    bool left =
+        state == READER_ENDED && reader_end(l->reader) == RENDER_SHUTDOWN && l->style.format != QUERY_NDJSON;
+    if ((state == READER_FAILED || left) && !c->websocket && l->style.format != QUERY_SSE) {
         ret->last = false;
         ret->bytes = 0;
         connection_abort(c);

@@ -58,5 +58,25 @@ def a_follower_that_came_a_moment_before_is_told():
             s.ready()
 
 
+def a_text_that_is_followed_is_cut_not_ended():
+    """Plain text has no words for `shutdown`: its last chunk, sent when the gateway stopped, looked like the end of the log."""
+    with System() as s:
+        Source(s, "box").write(5)
+        s.has("box", 5)
+        c = http.client.HTTPConnection("127.0.0.1", s.port, timeout=20 * PATIENCE)
+        c.request("GET", s.url("box", follow=1, format="text"))
+        r = c.getresponse()
+        assert r.status == 200 and r.read1(65536)
+        s.process["gateway"].send_signal(signal.SIGTERM)
+        try:
+            while r.read1(65536):
+                pass
+            raise AssertionError("the answer ended as if the log had")
+        except (http.client.IncompleteRead, ConnectionResetError):
+            pass
+        assert s.stop("gateway") == 0
+
+
 if __name__ == "__main__":
-    main([who_waits_for_a_sandbox_is_sent_away_at_once, a_follower_that_came_a_moment_before_is_told])
+    main([who_waits_for_a_sandbox_is_sent_away_at_once, a_follower_that_came_a_moment_before_is_told,
+          a_text_that_is_followed_is_cut_not_ended])
