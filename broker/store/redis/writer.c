@@ -265,7 +265,7 @@ static void box_load(struct writer *w, struct box *b, const redisReply *fields)
         b->fault = fault < 0 ? fault : -EPROTO;
         return;
     }
-    b->loaded = true;
+    b->loaded = b->fresh = true;
     enum seen_verdict verdict = seen_judge(&b->seen, &b->life);
     if (verdict == SEEN_LOST)
         b->fallen = b->life.birth;
@@ -356,7 +356,7 @@ static void prove(struct writer *w)
 
 static bool to_be_sent(const struct box *b)
 {
-    return !b->settled;
+    return !b->settled && b->loaded;
 }
 
 static void took_effect(struct box *b)
@@ -377,7 +377,10 @@ static void attempt(struct writer *w)
         if (b->settled)
             continue;
         int answer = box_judge(w, b);
-        if (answer == LIFE_NOTHING)
+        /* "It is there already" is no write that Redis would refuse: from memory alone it may be wrong. */
+        if (answer == LIFE_NOTHING && !b->fresh)
+            b->loaded = false;
+        else if (answer == LIFE_NOTHING)
             b->settled = true;
         else if (answer)
             box_fail(w, b, answer);
@@ -460,7 +463,7 @@ int writer_join(struct writer *w, struct sl_slice id, struct box **ret)
     }
     w->boxes[w->box_count++] = b;
     b->in_round = true;
-    b->settled = b->written = false;
+    b->settled = b->written = b->fresh = false;
     b->fault = 0;
     b->item_count = 0;
     b->trim_to = 0;
