@@ -16,6 +16,7 @@
 
 enum {
     WAITING_MAX = 4 * SL_CONSUMERS_MAX,
+    RELEASED_KEPT = 64,
     HEAD_MOST_BYTES = 8 + 8 + 1 + 2 * (1 + SL_CHECKPOINT_MAX_BYTES),
     ITEMS_BYTES = SL_PAGE_MAX_BYTES + SL_RECORD_MAX_BYTES + (64 << 10),
     METRICS_LINE_BYTES = 160,
@@ -47,6 +48,9 @@ struct exports {
     LIST_HEAD(, waiting) waiting;
     size_t waits, pending;
     bool news;
+    uint64_t released[RELEASED_KEPT]; /* holders that gave their leases back: what they asked before may come
+                                         after */
+    unsigned released_at;
     int64_t look_ns, renew_ns;
     struct overrun {
         char name[SL_CONSUMER_MAX_BYTES];
@@ -108,7 +112,7 @@ static void refuse_for(struct exports *e, struct sl_request *request, int answer
         refuse(e, request, SL_STATUS_FOREIGN, NULL);
         return;
     case STORE_BAD:
-        refuse(e, request, SL_STATUS_MALFORMED, "not a checkpoint of this store");
+        refuse(e, request, SL_STATUS_BAD_CHECKPOINT, NULL);
         return;
     case STORE_TOO_MANY:
         refuse(e, request, SL_STATUS_TOO_MANY, NULL);
@@ -241,6 +245,15 @@ static void change(struct exports *e, struct sl_request *request, uint8_t what, 
     store_consumer_change(e->store, &c->change);
 }
 
+static bool has_released(const struct exports *e, uint64_t holder)
+{
+    for (unsigned i = 0; i < RELEASED_KEPT; i++) {
+        if (e->released[i] == holder)
+            return true;
+    }
+    return false;
+}
+
 void exports_scan(struct exports *e, struct sl_request *request, int64_t now_ns)
 {
     struct sl_scan scan;
@@ -248,7 +261,8 @@ void exports_scan(struct exports *e, struct sl_request *request, int64_t now_ns)
         refuse(e, request, SL_STATUS_MALFORMED, "not a scan request");
         return;
     }
-    int r = store_lease(e->store, scan.consumer, scan.holder, scan.ttl_ms);
+    int r = has_released(e, scan.holder) ? STORE_BUSY
+                                         : store_lease(e->store, scan.consumer, scan.holder, scan.ttl_ms);
     if (r == STORE_UNKNOWN && scan.checkpoint.bytes == 0)
         change(e, request, STORE_CONSUMER_OPEN, scan.consumer, sl_slice(NULL, 0), &scan, opened);
     else if (r != 0)
@@ -326,6 +340,20 @@ size_t exports_pending(const struct exports *e)
 
 /* ---- LEASE, ACK, FORGET ---- */
 
+/* What the holder still waits for here must not take the lease again. */
+static void release(struct exports *e, uint64_t holder)
+{
+    e->released[e->released_at++ % RELEASED_KEPT] = holder;
+    struct waiting *next;
+    for (struct waiting *w = LIST_FIRST(&e->waiting); w; w = next) {
+        next = LIST_NEXT(w, link);
+        if (w->scan.holder != holder)
+            continue;
+        sl_request_refuse(w->request, SL_STATUS_BUSY, NULL);
+        leave(e, w);
+    }
+}
+
 void exports_lease(struct exports *e, struct sl_request *request)
 {
     struct sl_slice consumer;
@@ -335,6 +363,8 @@ void exports_lease(struct exports *e, struct sl_request *request)
         refuse(e, request, SL_STATUS_MALFORMED, "not a lease");
         return;
     }
+    if (ttl_ms == 0)
+        release(e, holder);
     int r = store_lease(e->store, consumer, holder, ttl_ms);
     struct sl_writer nothing = sl_writer(e->items, 0);
     if (r != 0)

@@ -54,7 +54,8 @@ static unsigned scope_needed(const struct connection *c)
 {
     if (c->request->method == METHOD_PUT)
         return SCOPE_WRITE;
-    if (c->request->method == METHOD_DELETE || c->match.route == ROUTE_STATUS)
+    if (c->request->method == METHOD_DELETE || c->match.route == ROUTE_STATUS ||
+        c->match.route == ROUTE_EXPORTS || c->match.route == ROUTE_EXPORT || c->match.route == ROUTE_ACK)
         return SCOPE_ADMIN;
     return SCOPE_READ;
 }

@@ -13,6 +13,10 @@ const struct handler *handler_of(enum route route)
     case ROUTE_SANDBOX:
     case ROUTE_SANDBOXES:
         return &sandboxes_handler;
+    case ROUTE_EXPORTS:
+    case ROUTE_EXPORT:
+    case ROUTE_ACK:
+        return &export_handler;
     case ROUTE_PAGE:
         return &pages_handler;
     case ROUTE_DOCKER:

@@ -18,12 +18,17 @@ static const struct kind {
     [PROBLEM_SANDBOX_NOT_FOUND] = {"sandbox-not-found", "Sandbox not found", 404},
     [PROBLEM_METHOD_NOT_ALLOWED] = {"method-not-allowed", "Method not allowed", 405},
     [PROBLEM_SANDBOX_NOT_RUNNING] = {"sandbox-not-running", "Sandbox not running", 409},
+    [PROBLEM_CONSUMER_NOT_FOUND] = {"consumer-not-found", "Consumer not found", 404},
+    [PROBLEM_CONSUMER_BUSY] = {"consumer-busy", "Consumer busy", 409},
+    [PROBLEM_TOO_MANY_CONSUMERS] = {"too-many-consumers", "Too many consumers", 409},
     [PROBLEM_CURSOR_EXPIRED] = {"cursor-expired", "Cursor expired", 410},
     [PROBLEM_BODY_TOO_LARGE] = {"body-too-large", "Body too large", 413},
     [PROBLEM_URI_TOO_LONG] = {"uri-too-long", "URI too long", 414},
     [PROBLEM_TOO_MANY_FOLLOWERS] = {"too-many-followers", "Too many followers", 429},
     [PROBLEM_HEADERS_TOO_LARGE] = {"headers-too-large", "Request headers too large", 431},
     [PROBLEM_INTERNAL] = {"internal", "Internal error", 500},
+    [PROBLEM_NOT_IMPLEMENTED] = {"not-implemented", "Not implemented", 501},
+    [PROBLEM_VERSION_NOT_SUPPORTED] = {"version-not-supported", "HTTP version not supported", 505},
     [PROBLEM_BROKER_UNAVAILABLE] = {"broker-unavailable", "Broker unavailable", 503},
 };
 

@@ -135,9 +135,13 @@ static void line_object(struct render *r, struct buffer *out, const struct rende
     if (!room)
         return;
     uint8_t *to = put_u64(put(room, r->lead, r->lead_bytes), line->seq);
-    to = PUT(to, ",\"cursor\":\"");
-    to = line->cursor.bytes ? put(to, line->cursor.data, line->cursor.bytes) : put_cursor(r, to, line->seq);
-    to = PUT(to, "\",\"time\":\"");
+    if (!r->style.bare) {
+        to = PUT(to, ",\"cursor\":\"");
+        to = line->cursor.bytes ? put(to, line->cursor.data, line->cursor.bytes)
+                                : put_cursor(r, to, line->seq);
+        *to++ = '"';
+    }
+    to = PUT(to, ",\"time\":\"");
     to = put_time(r, to, line->time_ns);
     to = line->stream == SL_STDERR ? PUT(to, "\",\"stream\":\"stderr\",")
                                    : PUT(to, "\",\"stream\":\"stdout\",");

@@ -21,6 +21,7 @@ struct render_style {
     bool data_json;    /* SSE: data is the NDJSON object */
     bool with_sandbox; /* /v1/logs: objects name their sandbox */
     bool gaps;         /* text: a gap is a line on the stream */
+    bool bare;         /* objects have no cursor */
     bool framed;       /* text: each line behind Docker's head: stream, three zeros, length (big-endian) */
 };
 

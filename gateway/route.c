@@ -2,7 +2,7 @@
 #include "route.h"
 #include "dialects/dialect.h"
 #include "page/page.h"
-#include "wire/sandbox_id.h"
+#include "wire/message.h"
 #include <assert.h>
 
 static const struct route_entry table[ROUTES] = {
@@ -11,6 +11,9 @@ static const struct route_entry table[ROUTES] = {
     [ROUTE_SANDBOX] = {"/v1/sandboxes/{id}", METHOD_GET | METHOD_HEAD | METHOD_PUT | METHOD_DELETE, false,
                        false},
     [ROUTE_SANDBOXES] = {"/v1/sandboxes", METHOD_GET | METHOD_HEAD, false, false},
+    [ROUTE_EXPORTS] = {"/v1/export", METHOD_GET | METHOD_HEAD, false, false},
+    [ROUTE_EXPORT] = {"/v1/export/{consumer}", METHOD_GET | METHOD_DELETE, false, false},
+    [ROUTE_ACK] = {"/v1/export/{consumer}/ack", METHOD_POST, false, false},
     [ROUTE_HEALTHZ] = {"/healthz", METHOD_GET | METHOD_HEAD, false, true},
     [ROUTE_READYZ] = {"/readyz", METHOD_GET | METHOD_HEAD, false, true},
     [ROUTE_METRICS] = {"/metrics", METHOD_GET | METHOD_HEAD, false, true},
@@ -27,7 +30,7 @@ const struct route_entry *route_entry(enum route route)
     return &table[route];
 }
 
-/* Matches `path` with a pattern whose {id} takes one component; true also with a bad id. */
+/* Matches `path` with a pattern whose {…} takes one component; true also with a bad id. */
 static bool matches(const char *pattern, struct sl_slice path, struct sl_slice *ret_id)
 {
     const uint8_t *at = path.data, *end = path.data + path.bytes;
@@ -65,6 +68,12 @@ static bool leads_to(enum route route, struct sl_slice path, struct sl_slice *re
     }
 }
 
+/* The component is a consumer's name, not a sandbox's id. */
+static bool consumes(enum route route)
+{
+    return route == ROUTE_EXPORT || route == ROUTE_ACK;
+}
+
 static const char *allow_of(unsigned methods)
 {
     bool put = methods & METHOD_PUT, post = methods & METHOD_POST, get = methods & METHOD_GET;
@@ -72,7 +81,7 @@ static const char *allow_of(unsigned methods)
     if (get && put)
         return "GET, HEAD, PUT, DELETE, OPTIONS";
     if (get && erase)
-        return "GET, HEAD, DELETE, OPTIONS";
+        return "GET, DELETE, OPTIONS";
     return post ? "POST, OPTIONS" : erase ? "DELETE, OPTIONS" : "GET, HEAD, OPTIONS";
 }
 
@@ -85,6 +94,11 @@ int route_find(unsigned method, struct sl_slice path, struct route_match *ret, s
         struct sl_slice id = {0};
         if (!leads_to((enum route)i, path, &id))
             continue;
+        if (consumes((enum route)i) && !sl_consumer_valid(id)) {
+            problem_set(ret_problem, PROBLEM_INVALID_PARAMETER, "consumer",
+                        "a consumer's name is 1 to 64 of A-Z a-z 0-9 . _ - and not . or ..");
+            return ROUTE_PROBLEM;
+        }
         if (strchr(table[i].path, '{') && !sl_sandbox_id_valid(id))
             break;
         if (!(table[i].methods & method)) {

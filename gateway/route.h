@@ -21,6 +21,9 @@ enum route {
     ROUTE_LOGS,      /* /v1/sandboxes/{id}/logs */
     ROUTE_SANDBOX,   /* /v1/sandboxes/{id} */
     ROUTE_SANDBOXES, /* /v1/sandboxes */
+    ROUTE_EXPORTS,   /* /v1/export */
+    ROUTE_EXPORT,    /* /v1/export/{consumer} */
+    ROUTE_ACK,       /* /v1/export/{consumer}/ack */
     ROUTE_HEALTHZ,
     ROUTE_READYZ,
     ROUTE_METRICS,
@@ -43,7 +46,8 @@ const struct route_entry *route_entry(enum route route);
 
 struct route_match {
     enum route route;
-    struct sl_slice id; /* of the sandbox, valid, borrowed from the path; empty when the route names none */
+    struct sl_slice
+        id; /* of the sandbox or consumer, valid, borrowed from the path; empty when there is none */
 };
 /*
  * `path` is decoded, without the query. > 0 (ROUTE_PROBLEM) with *ret_problem: no such path, an id that is

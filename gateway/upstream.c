@@ -100,7 +100,7 @@ static void answered(void *arg, int fault, const struct sl_message_head *head, s
             fault = -EAGAIN;
         else if (status == SL_STATUS_UNAUTHENTICATED)
             fault = -EACCES;
-        else if (status != SL_STATUS_OK && status != SL_STATUS_NOT_FOUND)
+        else if (status == SL_STATUS_MALFORMED || status == SL_STATUS_NEWER)
             fault = -EPROTO;
     }
     if (call->done)

@@ -27,7 +27,8 @@ void upstream_set_keys(struct upstream *u, struct sl_link_keys *keys);
 /* NULL while connected, else a sentence. */
 const char *upstream_missing(const struct upstream *u);
 
-/* `status` is SL_STATUS_OK or SL_STATUS_NOT_FOUND when fault is 0; `body` stands behind the head. */
+/* When fault is 0, `status` is SL_STATUS_OK, NOT_FOUND, or one of the export's; `body` stands behind the
+ * head. */
 typedef void upstream_done(void *arg, int fault, uint8_t status, struct sl_reader *body);
 /* A request as sl_client_message_new() made it; taken in any case. NULL: no memory, nothing was asked. */
 struct upstream_call *upstream_ask(struct upstream *u, nng_msg *request, const struct sl_writer *w,

@@ -55,8 +55,9 @@ enum sl_status {
     SL_STATUS_UNAVAILABLE =
         5,              /* the store can't take or give it now; body: a sentence (slice8); ask again later */
     SL_STATUS_BUSY = 6, /* another holder reads this consumer */
-    SL_STATUS_FOREIGN = 7,  /* a checkpoint of another store */
-    SL_STATUS_TOO_MANY = 8, /* SL_CONSUMERS_MAX consumers are there */
+    SL_STATUS_FOREIGN = 7,        /* a checkpoint of another store */
+    SL_STATUS_TOO_MANY = 8,       /* SL_CONSUMERS_MAX consumers are there */
+    SL_STATUS_BAD_CHECKPOINT = 9, /* names no place of this store */
 };
 
 struct sl_message_head {
