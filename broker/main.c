@@ -84,6 +84,8 @@ static void open_store(struct home *h, const struct broker_options *o)
         .export_hold_bytes = hold.bytes,
         .export_hold_ns = hold.age_ns,
         .export_holds = hold.holds,
+        .compact_cpu_percent = (unsigned)o->compact_cpu,
+        .compact_bytes_per_s = (uint64_t)o->compact_io,
         .wake = home_wake,
         .grown = home_grown,
         .told = home_told,

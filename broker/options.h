@@ -21,6 +21,8 @@ struct broker_options {
     int64_t retention_age_ns; /* 0: none */
     int64_t retention_bytes;  /* 0: none */
     int64_t sandbox_bytes;    /* 0: none */
+    int64_t compact_cpu;      /* percent of one core */
+    int64_t compact_io;       /* bytes a second; 0: no limit */
 };
 
 /* The daemon's table; its values point into one static struct, which is returned filled. */

@@ -21,12 +21,14 @@
 struct store;
 
 struct store_options {
-    const char *location;     /* a directory, or redis://HOST:PORT[,HOST:PORT...] */
-    uint64_t memory_bytes;    /* budget of hot blocks */
-    uint64_t segment_bytes;   /* size at which a segment is sealed */
-    int64_t retention_age_ns; /* 0: none */
-    uint64_t retention_bytes; /* on disk, all sandboxes; 0: none */
-    uint64_t sandbox_bytes;   /* text of one sandbox; 0: none */
+    const char *location;         /* a directory, or redis://HOST:PORT[,HOST:PORT...] */
+    uint64_t memory_bytes;        /* budget of hot blocks */
+    uint64_t segment_bytes;       /* size at which a segment is sealed */
+    int64_t retention_age_ns;     /* 0: none */
+    uint64_t retention_bytes;     /* on disk, all sandboxes; 0: none */
+    uint64_t sandbox_bytes;       /* text of one sandbox; 0: none */
+    unsigned compact_cpu_percent; /* of one core, for compaction; 0: all of it */
+    uint64_t compact_bytes_per_s; /* read and written by compaction; 0: no limit */
     uint64_t
         export_hold_bytes;   /* what a consumer may hold back from retention, on disk; 0: no limit by bytes */
     int64_t export_hold_ns;  /* and by age; 0: no limit by age */

@@ -101,8 +101,75 @@ static bool run(unsigned calls, uint64_t countdown, int fault, bool forever, uin
     return failed;
 }
 
+static void demand(bool good, const char *what)
+{
+    if (!good) {
+        fprintf(stderr, "not so: %s\n", what);
+        abort();
+    }
+}
+
+static bool all_sealed(const struct disk *d)
+{
+    for (size_t i = 0; i < d->segment_count; i++) {
+        const struct segment *s = d->segments[i];
+        if (s != d->active && (!s->sealed || s->suspect))
+            return false;
+    }
+    return true;
+}
+
+/* A segment whose sync failed used to stay without its index until the next start, which had to read it
+ * whole. */
+static void a_segment_that_had_a_fault_is_replaced_while_the_store_runs(bool forever, unsigned calls)
+{
+    struct ledger ledger;
+    struct sim *sim;
+    struct sim_random r = {.state = 5};
+    ledger_init(&ledger, 77);
+    demand(sim_new(&sim) == 0, "memory");
+    struct store *s = open_healthy(sim);
+    struct disk *d = (struct disk *)s;
+    for (int i = 0; i < 4; i++) {
+        ledger_send(&ledger, s);
+        store_run(s);
+    }
+    demand(d->active && d->active->durable, "something is stored");
+    const struct segment *hurt = d->active;
+    sim_fail(sim, calls, 1, -EIO, forever);
+    while (!sim_failed(sim) || d->active == hurt) {
+        ledger_send(&ledger, s);
+        store_run(s);
+    }
+    for (int i = 0; i < 3; i++) {
+        d->looked_ns = 0;
+        store_run(s);
+    }
+    demand(all_sealed(d) == !forever, "a lasting fault leaves it as it is");
+    check_after(&ledger, sim, true, &r);
+    sim_fail(sim, 0, 0, 0, false);
+    for (int i = 0; i < 3; i++) {
+        d->looked_ns = 0;
+        store_run(s);
+    }
+    demand(all_sealed(d), "sealed");
+    ledger_check(&ledger, s);
+    ledger_send(&ledger, s);
+    store_run(s);
+    for (int i = 0; i < 20; i++)
+        check_after(&ledger, sim, true, &r);
+    store_close(s);
+    check_after(&ledger, sim, false, &r);
+    ledger_fini(&ledger);
+    sim_free(sim);
+}
+
 int main(void)
 {
+    for (int forever = 0; forever < 2; forever++) {
+        a_segment_that_had_a_fault_is_replaced_while_the_store_runs(forever, SIM_SYNC);
+        a_segment_that_had_a_fault_is_replaced_while_the_store_runs(forever, SIM_WRITE);
+    }
     static const struct {
         const char *name;
         unsigned calls;

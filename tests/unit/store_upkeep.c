@@ -160,6 +160,26 @@ static void compaction_changes_nothing_that_is_read(void **state)
     free(b.text);
 }
 
+/* The bound is a lower one: nothing hangs on the machine's speed. */
+static void compaction_moves_no_more_bytes_a_second_than_it_may(void **state)
+{
+    struct world *w = *state;
+    store_close(w->store);
+    w->options.compact_bytes_per_s = 100000;
+    world_open(w);
+    fill(w, "a", 0, 400);
+    uint64_t bytes = stats(w).bytes; /* are read; what is written comes on top */
+    int64_t began_ns = sl_monotonic_ns();
+    compact(w);
+    int64_t took_ns = sl_monotonic_ns() - began_ns;
+    assert_true(stats(w).compactions > 0);
+    assert_true(bytes > 60000);
+    assert_true(took_ns >= (int64_t)(bytes / 2) * 10000);
+    struct got g = read_all(w, "a", 1, 4096);
+    assert_int_equal(g.lines, 4000);
+    free(g.text);
+}
+
 static void a_deleted_sandbox_is_gone_from_disk_after_compaction(void **state)
 {
     struct world *w = *state;
@@ -405,6 +425,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         CLAIM(compaction_changes_nothing_that_is_read),
+        CLAIM(compaction_moves_no_more_bytes_a_second_than_it_may),
         CLAIM(a_deleted_sandbox_is_gone_from_disk_after_compaction),
         CLAIM(retention_by_bytes_leaves_a_gap_then_the_rest),
         CLAIM(retention_keeps_the_states_of_quiet_sandboxes),

@@ -156,11 +156,14 @@ static void fail_all(struct disk *d, struct segment *s, int fault)
         s->closed = s->suspect = true;
     if (d->active)
         d->active->closed = d->active->suspect = true;
+    struct segment *active = d->active;
     d->active = NULL;
     for (size_t i = 0; i < d->segment_count; i++) {
         if (d->segments[i]->in_flight)
             d->segments[i]->tail = d->segments[i]->durable;
     }
+    if (active)
+        seal_start(d, active);
 }
 
 static void refuse(struct disk *d, struct store_batch *batch, int fault)
@@ -310,7 +313,7 @@ static void publish(struct disk *d, struct append_job *job)
         if (!fault)
             s->durable = job->job.offset + job->job.bytes;
     }
-    if (s && !fault)
+    if (s)
         seal_start(d, s);
     if (fault) {
         refuse(d, batch, fault);
@@ -379,8 +382,8 @@ static void publish_states(struct disk *d, struct append_job *job)
         for (size_t i = 0; i < job->records; i++)
             seal_touch(s, job->stated[i]);
         segment_commit_time(s, sl_now_ns());
-        seal_start(d, s);
     }
+    seal_start(d, s);
     drop_if_void(d, s);
     append_job_free(job);
     retain_stated(d, fault);
@@ -428,8 +431,8 @@ static void publish_table(struct disk *d, struct append_job *job)
         segment_commit_time(s, sl_now_ns());
         consumers_settle(&d->consumers, job->table);
         d->trouble = NULL;
-        seal_start(d, s);
     }
+    seal_start(d, s);
     drop_if_void(d, s);
     consumers_changed(d, job->change, fault);
     append_job_free(job);
@@ -454,6 +457,7 @@ void disk_run(struct store *s)
         else
             publish_states(d, job);
     }
+    background_take(&d->sealer, d);
     background_take(&d->background, d);
     disk_upkeep(d);
 }

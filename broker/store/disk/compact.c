@@ -240,6 +240,8 @@ void compact_start(struct disk *d, bool all)
     }
     struct compact *c = &job->c;
     c->io = d->io;
+    c->cpu_percent = d->options.compact_cpu_percent;
+    c->bytes_per_s = d->options.compact_bytes_per_s;
     c->inputs = inputs;
     c->input_count = count;
     c->file = -1;

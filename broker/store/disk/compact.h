@@ -8,6 +8,7 @@
  */
 #pragma once
 #include "background.h"
+#include "pace.h"
 #include "state.h"
 #include <stdatomic.h>
 
@@ -49,7 +50,12 @@ struct compact {
     uint64_t damaged_blocks;
     int64_t oldest_commit_ns, newest_commit_ns;
     atomic_bool cancelled;
+    unsigned cpu_percent; /* its shares: pace.h */
+    uint64_t bytes_per_s;
+    struct pace pace;
     int fault;
 };
 int compact_read_states(struct compact *c);
 int compact_write(struct compact *c);
+/* Files that an interrupted one leaves. */
+#define COMPACT_FILE "compact.new"

@@ -8,11 +8,12 @@
 #include <stdlib.h>
 
 enum {
-    COMPACT_RAW_BYTES = 512 << 10, /* of a merged block; README, decision on its size */
+    COMPACT_RAW_BYTES = 256 << 10, /* of a merged block; README, decision on its size */
     COMPACT_LEVEL = 9,             /* LZ4HC; README, decision on size and level */
-    COMPACT_WINDOW_BYTES = 4 << 20,
+    COMPACT_WINDOW_BYTES = 1 << 20,
+    COMPACT_SYNC_BYTES = 8 << 20, /* written at most before a sync: so that a commit waits for no more */
 };
-static const char compact_file[] = "compact.new";
+static const char compact_file[] = COMPACT_FILE;
 
 /* ---- reading ---- */
 
@@ -89,6 +90,7 @@ struct output {
     uint8_t *buffer;
     size_t buffered;
     uint64_t written;
+    uint64_t synced;
     struct entry *entries; /* of all lives, one behind the other */
     size_t count, capacity;
     size_t first; /* of the present life */
@@ -109,7 +111,12 @@ static int output_flush(struct output *o)
     struct iovec all = {.iov_base = o->buffer, .iov_len = o->buffered};
     int fault = o->buffered ? io_write(o->c->io, o->c->file, o->written, &all, 1) : 0;
     o->written += o->buffered;
+    pace_step(&o->c->pace, o->buffered);
     o->buffered = 0;
+    if (!fault && o->written - o->synced >= COMPACT_SYNC_BYTES) {
+        fault = io_sync(o->c->io, o->c->file);
+        o->synced = o->written;
+    }
     return fault;
 }
 
@@ -242,6 +249,7 @@ static int take_record(struct output *o, const struct segment *s, const struct e
         e->bytes > SL_RECORD_MAX_BYTES ? 0 : io_read(c->io, s->file, e->offset, o->record, e->bytes);
     if (got < 0)
         return (int)got;
+    pace_step(&c->pace, e->bytes);
     if (got != (int64_t)e->bytes || sl_record_check(bytes, &record, &payload, &header) ||
         record.kind != SL_RECORD_BLOCK || record.first_seq != e->first_seq || header.lines != e->lines ||
         !sl_slice_equal(header.sandbox, id)) {
@@ -401,6 +409,7 @@ static int output_all(struct output *o)
 int compact_write(struct compact *c)
 {
     struct output o = {.c = c};
+    pace_begin(&c->pace, NULL, c->cpu_percent, c->bytes_per_s, &c->cancelled);
     (void)io_unlink(c->io, compact_file);
     int fault = -ENOMEM;
     o.buffer = malloc(COMPACT_WINDOW_BYTES);

@@ -68,6 +68,7 @@ void disk_remove_segment(struct disk *d, struct segment *s)
         at++;
     for (d->segment_count--; at < d->segment_count; at++)
         d->segments[at] = d->segments[at + 1];
+    seal_forget(d, s);
     part_forget(d, s);
     segment_free(s, d->io);
 }
@@ -100,10 +101,16 @@ static void disk_close(struct store *s)
         disk_run(s);
     } while (d->commit.queue || d->commit.done || d->refused);
     disk_roll(d);
+    background_stop(&d->sealer);
     background_stop(&d->background);
-    while (d->background.unfinished)
+    while (d->sealer.unfinished || d->background.unfinished) {
+        background_take(&d->sealer, d);
         background_take(&d->background, d);
+    }
+    while (d->unsealed)
+        seal_forget(d, d->unsealed->seal.segment);
     disk_end_waiting(d, -ECANCELED);
+    background_fini(&d->sealer);
     background_fini(&d->background);
     commit_fini(&d->commit);
     disk_free(d);
@@ -211,6 +218,12 @@ int disk_open_io(const struct store_options *options, struct io *io, bool thread
     }
     if ((fault = background_init(&d->background, threaded, options->wake, options->arg,
                                  options->retention_age_ns ? 5 : 0))) {
+        commit_fini(&d->commit);
+        disk_free(d);
+        return fault;
+    }
+    if ((fault = background_init(&d->sealer, threaded, options->wake, options->arg, 0))) {
+        background_fini(&d->background);
         commit_fini(&d->commit);
         disk_free(d);
         return fault;

@@ -45,12 +45,14 @@ struct disk {
     uint64_t export_overruns;
     struct hot_cache hot;
     struct commit commit;
-    struct background background;
-    struct compact *compacting;             /* the one that runs */
-    struct segment *dropping;               /* its states are on their way to the active segment */
+    struct background background; /* compaction */
+    struct background sealer;     /* may not wait for a compaction: a start would have to scan more */
+    struct seal_job *unsealed;    /* could not be written; tried again */
+    struct compact *compacting;   /* the one that runs */
+    struct segment *dropping;     /* its states are on their way to the active segment */
     struct compact_waiter *waiting, *round; /* for the next round; of the one that runs */
     bool closing;
-    int64_t looked_ns; /* when retention last looked */
+    int64_t looked_ns; /* when retention last looked, and what could not be sealed was tried */
     uint64_t compactions;
     int compact_fault;         /* of the last that failed */
     struct segment **segments; /* ascending numbers; the active one last */

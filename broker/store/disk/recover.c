@@ -592,6 +592,8 @@ int disk_recover(struct disk *d, const char **ret_why)
         goto out;
     }
     settle(d);
+    (void)io_unlink(d->io, COMPACT_FILE);
+    (void)io_unlink(d->io, SEAL_FILE);
     /* What was unlinked before a crash, and is not seen, must not come back with the next one. */
     if (named && (fault = io_sync_names(d->io))) {
         *ret_why = disk_fault_text(fault);

@@ -118,6 +118,53 @@ int seal_write(struct io *io, const struct seal *seal)
     return fault;
 }
 
+enum { COPY_BYTES = 1 << 20 };
+
+static int copy_records(struct io *io, const struct segment *s, int file)
+{
+    uint8_t *bytes = malloc(COPY_BYTES);
+    int fault = bytes ? 0 : -ENOMEM;
+    for (uint64_t at = 0; at < s->durable && !fault;) {
+        size_t part = s->durable - at < COPY_BYTES ? (size_t)(s->durable - at) : COPY_BYTES;
+        int64_t got = io_read(io, s->file, at, bytes, part);
+        struct iovec all = {.iov_base = bytes, .iov_len = part};
+        if (got != (int64_t)part)
+            fault = got < 0 ? (int)got : -EIO;
+        else
+            fault = io_write(io, file, at, &all, 1);
+        at += part;
+    }
+    free(bytes);
+    return fault;
+}
+
+int seal_replace(struct io *io, const struct seal *seal, int *ret_file)
+{
+    (void)io_unlink(io, SEAL_FILE);
+    int file = io_open(io, SEAL_FILE, IO_NEW);
+    if (file < 0)
+        return file;
+    char name[SEGMENT_NAME_BYTES];
+    segment_name_render(&seal->segment->name, name);
+    struct iovec all = {.iov_base = seal->bytes, .iov_len = seal->size};
+    int fault = copy_records(io, seal->segment, file);
+    if (!fault)
+        fault = io_write(io, file, seal->segment->durable, &all, 1);
+    if (!fault)
+        fault = io_sync(io, file);
+    if (!fault)
+        fault = io_rename(io, SEAL_FILE, name);
+    if (!fault)
+        fault = io_sync_names(io);
+    if (fault) {
+        io_close(io, file);
+        (void)io_unlink(io, SEAL_FILE);
+        return fault;
+    }
+    *ret_file = file;
+    return 0;
+}
+
 void seal_finish(struct seal *seal)
 {
     struct segment *s = seal->segment;
@@ -149,37 +196,55 @@ void seal_finish(struct seal *seal)
 
 /* ---- in the background ---- */
 
-struct seal_job {
-    struct background_job job;
-    struct io *io;
-    struct seal seal;
-};
-
 static void seal_work(struct background_job *job)
 {
     struct seal_job *s = (struct seal_job *)job;
-    s->seal.fault = seal_write(s->io, &s->seal);
+    s->seal.fault = s->replace ? seal_replace(s->io, &s->seal, &s->file) : seal_write(s->io, &s->seal);
 }
 
 static void seal_done(struct background_job *job, void *context)
 {
     struct seal_job *s = (struct seal_job *)job;
     struct disk *d = context;
-    if (s->seal.fault == 0)
-        seal_finish(&s->seal);
-    else
-        s->seal.segment->unsealable = true;
-    s->seal.segment->sealing = false;
+    struct segment *segment = s->seal.segment;
+    segment->sealing = false;
+    if (s->seal.fault) {
+        /* What the file has behind its records is not known now, nor whether a later sync would say. */
+        segment->suspect = true;
+        s->next = d->unsealed;
+        d->unsealed = s;
+        return;
+    }
+    if (s->replace) {
+        io_close(d->io, segment->file);
+        segment->file = s->file;
+        segment->suspect = false;
+    }
+    seal_finish(&s->seal);
     seal_fini(&s->seal);
     free(s);
     disk_sealed(d);
 }
 
+static void seal_submit(struct disk *d, struct seal_job *job)
+{
+    struct segment *s = job->seal.segment;
+    job->io = d->io;
+    job->job.work = seal_work;
+    job->job.done = seal_done;
+    job->replace = s->suspect;
+    s->sealing = true;
+    background_submit(&d->sealer, &job->job);
+}
+
 void seal_start(struct disk *d, struct segment *s)
 {
-    if (!s->closed || s->in_flight || s->sealed || s->sealing || s->suspect || s->unsealable ||
-        s->durable == 0)
+    if (!s->closed || s->in_flight || s->sealed || s->sealing || s->unsealable || s->durable == 0)
         return;
+    for (const struct seal_job *job = d->unsealed; job; job = job->next) {
+        if (job->seal.segment == s)
+            return;
+    }
     struct seal_job *job = calloc(1, sizeof *job);
     if (!job || seal_make(s, &d->consumers, &job->seal)) {
         /* Too late at any later moment: the state moves on. The next start seals it. */
@@ -187,9 +252,29 @@ void seal_start(struct disk *d, struct segment *s)
         s->unsealable = true;
         return;
     }
-    job->io = d->io;
-    job->job.work = seal_work;
-    job->job.done = seal_done;
-    s->sealing = true;
-    background_submit(&d->background, &job->job);
+    seal_submit(d, job);
+}
+
+void seal_retry(struct disk *d)
+{
+    struct seal_job *job = d->unsealed;
+    d->unsealed = NULL;
+    while (job) {
+        struct seal_job *next = job->next;
+        seal_submit(d, job);
+        job = next;
+    }
+}
+
+void seal_forget(struct disk *d, const struct segment *s)
+{
+    for (struct seal_job **at = &d->unsealed; *at; at = &(*at)->next) {
+        struct seal_job *job = *at;
+        if (job->seal.segment != s)
+            continue;
+        *at = job->next;
+        seal_fini(&job->seal);
+        free(job);
+        return;
+    }
 }

@@ -22,8 +22,8 @@ struct segment {
     bool closed;         /* takes no more records */
     bool sealed;         /* has its index, is never written again */
     bool sealing;        /* the background thread writes its index */
-    bool suspect;        /* had a fault: is never written or synced again */
-    bool unsealable;     /* stays without its index until the next start */
+    bool suspect;        /* had a fault: its file is never written or synced again, but replaced */
+    bool unsealable;     /* stays without its index until the next start, for want of memory */
     uint64_t file_bytes; /* of a sealed one: with the index */
     bool busy;           /* being compacted or dropped */
     bool uncompactable;  /* an attempt met what can't be read */

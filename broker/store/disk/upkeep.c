@@ -55,6 +55,7 @@ void disk_upkeep(struct disk *d)
         if (d->active && d->active->in_flight == 0 && retain_rolls(d, d->active, sl_now_ns()))
             disk_roll(d);
         retain_run(d, sl_now_ns());
+        seal_retry(d);
         if (!d->round)
             compact_start(d, false);
     }
