@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The share of a core and of the disk that compaction keeps to, on clocks that are played. */
 #include "store/disk/pace.h"
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
+#include <cmocka.h>
 
 static const int64_t MS = 1000 * 1000;
 
