@@ -306,8 +306,22 @@ static bool batch_is_due(const struct export *x)
                        sl_monotonic_ns() - x->opened_ns >= x->limits.batch_ns);
 }
 
+/* False: it is over. */
+static bool open_sink(struct export *x)
+{
+    if (!x->sink->kind->open)
+        return true;
+    for (int r; (r = x->sink->kind->open(x->sink)) != SINK_OK;)
+        if (!sink_failed(x, r))
+            return false;
+    retry_well(&x->sink_retry, "going on");
+    return true;
+}
+
 static void drain(struct export *x)
 {
+    if (!open_sink(x))
+        return;
     for (bool goes_on = true; goes_on && !interrupted;) {
         struct feed_page page;
         int r = feed_next(x->feed, LOOK_MS, &page);
@@ -342,9 +356,12 @@ static void summarise(const struct export *x)
 {
     char bytes[32], gaps[100] = "";
     text_bytes((int64_t)x->bytes, bytes, sizeof bytes);
-    if (x->gaps > 0)
-        snprintf(gaps, sizeof gaps, ", %llu gap%s where %llu or more lines are missing",
+    if (x->missing > 0)
+        snprintf(gaps, sizeof gaps, "; %llu gap%s, where at least %llu are missing",
                  (unsigned long long)x->gaps, x->gaps == 1 ? "" : "s", (unsigned long long)x->missing);
+    else if (x->gaps > 0)
+        snprintf(gaps, sizeof gaps, "; %llu gap%s, where some are missing", (unsigned long long)x->gaps,
+                 x->gaps == 1 ? "" : "s");
     say("exported %llu line%s, %s%s", (unsigned long long)x->lines, x->lines == 1 ? "" : "s", bytes, gaps);
 }
 
@@ -405,7 +422,7 @@ int command_export(int argc, char **argv)
     if (ready)
         drain(&x);
     say_status(NULL);
-    if (ready && !options.quiet)
+    if (ready && !options.quiet && (x.status == 0 || x.lines > 0))
         summarise(&x);
     feed_free(x.feed);
     export_lives_free(x.lives);

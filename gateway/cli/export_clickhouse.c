@@ -219,6 +219,11 @@ static int prepare(struct clickhouse *c)
 
 /* ---- batches ---- */
 
+static int clickhouse_open(struct sink *sink)
+{
+    return prepare(clickhouse_of(sink));
+}
+
 static int clickhouse_begin(struct sink *sink, struct sl_slice place, bool again)
 {
     (void)place, (void)again; /* rows are known by what they say */
@@ -280,6 +285,7 @@ static void clickhouse_free(struct sink *sink)
 
 static const struct sink_kind kind = {
     .limits = {.batch_bytes = 16 << 20, .batch_ns = SL_NS_PER_S},
+    .open = clickhouse_open,
     .begin = clickhouse_begin,
     .add = clickhouse_add,
     .commit = clickhouse_commit,

@@ -29,6 +29,8 @@ struct sink {
 
 struct sink_kind {
     struct sink_limits limits;
+    /* Is it there, and does it fit? Before the first batch. NULL: that is known. */
+    int (*open)(struct sink *sink);
     /* `again`: batches at this place may have been begun before, by whom ever. */
     int (*begin)(struct sink *sink, struct sl_slice place, bool again);
     /* A line, with what is known of its sandbox (or NULL), or a gap. */
