@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What reading and watching share. Home thread. */
+/* What reading, seeking, exporting and watching share. Home thread. */
 #pragma once
 #include "redis.h"
 
@@ -10,3 +10,14 @@ enum { GAP_BYTES = 1024 };
  * it has; it will have another birth soon, until then nothing of it is shown.
  */
 int watched_see(struct redis *r, const struct life *l);
+
+/* A round of reading commands, tried again where a connection was gone; nothing is asked while Redis is down.
+ */
+void home_ask(struct redis *r, struct call *calls, size_t count);
+/* 0 when the answer is of that type; < 0. */
+int home_answered(const struct call *c, int type);
+/* The state of a sandbox: `key` of key_of(.., 'h'), borrowed until the answer. -ENOMEM. */
+int home_want_pair(struct call *c, const char *key, size_t key_bytes);
+int home_take_pair(const struct call *c, struct life *l);
+/* r->shown becomes the sandbox, without its sources. > 0: STORE_UNKNOWN. */
+int home_show(struct redis *r, struct sl_slice id);

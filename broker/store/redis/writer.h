@@ -30,6 +30,28 @@ void writer_round(struct writer *w);
 void writer_tell(struct writer *w, struct store_batch *batches, int64_t began_ns);
 void writer_leave(struct writer *w);
 
+/* ---- commands (writing.c); -ENOMEM. What they point to lives in the round's arena. ---- */
+
+int writer_copy(struct writer *w, struct call *c, const void *data, size_t bytes);
+int writer_number(struct writer *w, struct call *c, uint64_t n);
+int writer_key(struct writer *w, struct call *c, struct sl_slice id, char kind);
+uint64_t writer_next_birth(struct writer *w, int64_t now_ns);
+
+/* What a write of a sandbox is made of beside its state. */
+struct writing {
+    uint8_t had[TOKEN_BYTES];
+    bool had_any;
+    bool fresh; /* the stream begins anew */
+    bool begins;
+    char keep[ENTRY_ID_BYTES]; /* first entry kept; empty: all */
+    struct call entries;       /* arguments only: id, prefix, block */
+};
+void writing_begin(struct writing *g, const struct life *l);
+int writing_add(struct writer *w, struct writing *g, const struct store_item *item,
+                const struct sl_record *record, uint32_t sub);
+/* The call of box `b`; its life is as it shall be. */
+int writing_call(struct writer *w, struct box *b, const struct writing *g);
+
 /* Notes that the sandbox holds more than it should. */
 void upkeep_look(struct writer *w, const struct box *b);
 /* Trims those noted. */
