@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The conformance suite on the disk engine. */
-#include "store_conformance.h"
+#include "store_export.h"
 #include <dirent.h>
 
 static void engine_make(struct world *w)
@@ -27,5 +27,6 @@ static void engine_destroy(struct world *w)
 
 int main(void)
 {
-    return cmocka_run_group_tests(conformance_tests, NULL, NULL);
+    int failed = cmocka_run_group_tests(conformance_tests, NULL, NULL);
+    return failed + cmocka_run_group_tests(export_tests, NULL, NULL);
 }
