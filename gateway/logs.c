@@ -107,8 +107,9 @@ static bool no_stream(struct logs *l)
     }
     if (ahead(l))
         return true;
-    /* Other people's clients know no 409: what there is, and the end. */
-    if (!l->query.follow || place->state != SL_STOPPED || c->dialect)
+    /* Other people's clients know no 409: what there is, and the end. So it is for who waited for the sandbox
+     * and was there when it stopped. */
+    if (!l->query.follow || place->state != SL_STOPPED || c->dialect || reader_waited(l->reader))
         return false;
     if (!l->query.after.bytes) {
         problem_set(&p, PROBLEM_SANDBOX_NOT_RUNNING, NULL,

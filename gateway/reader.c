@@ -521,6 +521,11 @@ bool reader_follows(const struct reader *r)
     return r->query->follow;
 }
 
+bool reader_waited(const struct reader *r)
+{
+    return r->waited;
+}
+
 bool reader_idle(const struct reader *r)
 {
     return r->state == READER_READS && r->follower.feed && pending(r) == 0;

@@ -57,6 +57,8 @@ bool reader_exhausted(const struct reader *r);
 /* Number of the last line given whole, 0 for none. */
 uint64_t reader_last_given(const struct reader *r);
 bool reader_follows(const struct reader *r);
+/* It was there before its sandbox was. */
+bool reader_waited(const struct reader *r);
 /* It follows and has nothing now: the next line is one that has not come yet. */
 bool reader_idle(const struct reader *r);
 

@@ -59,6 +59,7 @@ struct reader {
     uint64_t wanted; /* matches still wanted */
     bool bounded;
     int64_t wait_until_ns; /* monotonic */
+    bool waited;
 };
 
 /* Finds where to begin and calls reader_begin_at(), or ends or fails the reader. */

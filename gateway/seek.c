@@ -174,6 +174,7 @@ static void found(void *arg, int fault, const struct upstream_page *page)
         reader_retry_later(r, fault);
     } else if (!page->part.found && r->wait_until_ns > sl_monotonic_ns()) {
         r->away_ns = 0;
+        r->waited = true;
         r->follower.at = (struct position){.seq = 1};
         if (feed_await(r->server->feeds, r->sandbox, &r->follower) < 0)
             reader_retry_later(r, -ENOMEM);
