@@ -451,10 +451,12 @@ static void consumer_lag(struct disk *d, struct consumer *c, struct sl_consumer 
         if (s->name.last < c->place.number)
             break;
         uint64_t lines = s->lines, bytes = s->text_bytes, offset = 0;
+        bool inside = false;
         if (s->name.last == c->place.number && s->name.generation == c->place.generation) {
             lines -= c->place.lines < lines ? c->place.lines : lines;
             bytes -= c->place.text_bytes < bytes ? c->place.text_bytes : bytes;
             offset = c->place.offset;
+            inside = true;
             if (offset >= s->durable)
                 lines = bytes = 0;
         }
@@ -462,7 +464,7 @@ static void consumer_lag(struct disk *d, struct consumer *c, struct sl_consumer 
             continue;
         ret->lag_lines += lines;
         ret->lag_bytes += bytes;
-        if (offset == 0) {
+        if (!inside) {
             ret->oldest_ns = s->oldest_commit_ns;
             continue;
         }

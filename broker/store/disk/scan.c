@@ -164,7 +164,7 @@ static void give_damage(struct scanning *g, const struct segment *s)
 static bool of_this_life(struct disk *d, const struct segment *s, const struct sandbox *b,
                          const struct sl_record *record, uint64_t offset)
 {
-    if (b->birth <= s->last_birth || record->commit_ns >= b->created_ns)
+    if (b->birth <= s->last_birth || record->commit_ns > b->created_ns)
         return true;
     for (uint32_t x = 0; x < b->extent_count; x++) {
         if (b->extents[x].segment != s)
@@ -172,7 +172,7 @@ static bool of_this_life(struct disk *d, const struct segment *s, const struct s
         const struct entry *entries = part_entries(d, b, &b->extents[x]);
         return entries && b->extents[x].count && offset >= entries[0].offset;
     }
-    return false;
+    return record->commit_ns == b->created_ns;
 }
 
 /* One whole record that was checked. False: it is not taken. */
