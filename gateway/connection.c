@@ -2,9 +2,12 @@
 #include "connection.h"
 #include "access.h"
 #include "dialects/dialect.h"
+#include "door.h"
 #include "guard.h"
 #include "gzip.h"
 #include "handlers.h"
+#include "linger.h"
+#include "outlet.h"
 #include "server.h"
 #include "watch.h"
 #include "wire/timestamp.h"
@@ -23,6 +26,9 @@ enum {
     LOST_MS = 18000,
     GZIP_MIN_BYTES = 1024, /* of a whole answer */
 };
+
+/* 405 where no route has a say. */
+static const char allow_all[] = "Allow: GET, HEAD, PUT, DELETE, POST, OPTIONS\r\n";
 
 static const char *reason_of(unsigned status)
 {
@@ -53,8 +59,12 @@ static const char *reason_of(unsigned status)
         return "Too Many Requests";
     case 431:
         return "Request Header Fields Too Large";
+    case 501:
+        return "Not Implemented";
     case 503:
         return "Service Unavailable";
+    case 505:
+        return "HTTP Version Not Supported";
     default:
         return status >= 500 ? "Internal Server Error" : "-";
     }
@@ -69,6 +79,8 @@ static struct connection *connection_new(struct server *s, struct lws *wsi, bool
         return NULL;
     c->server = s;
     c->wsi = wsi;
+    c->fd = lws_get_socket_fd(wsi);
+    c->tls = lws_is_ssl(wsi);
     c->websocket = websocket;
     c->started_ns = c->last_sent_ns = sl_monotonic_ns();
     buffer_init(&c->body, 0, CONNECTION_BODY_MAX_BYTES);
@@ -87,6 +99,7 @@ static struct connection *connection_new(struct server *s, struct lws *wsi, bool
 static void connection_free(struct connection *c)
 {
     access_leave(c);
+    outlet_forget(c);
     watch_end(c->server->watch_fd, c);
     if (c->handler && c->handler->gone && c->user)
         c->handler->gone(c->user);
@@ -111,12 +124,12 @@ static void tune_socket(struct lws *wsi)
 
 /* ---- answers ---- */
 
-static void wake(struct connection *c)
+void connection_wake(struct connection *c)
 {
     if (c->wakes)
         return;
     c->wakes = true;
-    if (!c->writing) /* else writeable() sees to it */
+    if (!c->writing) /* else who writes sees to it */
         watch_writeable(c->server->watch_fd, c, c->full);
 }
 
@@ -150,17 +163,6 @@ static void begin_head(struct connection *c, unsigned status, const char *conten
         buffer_append_text(&c->out, headers);
 }
 
-static void end_head(struct connection *c, int64_t length)
-{
-    char line[64];
-    if (length >= 0)
-        snprintf(line, sizeof line, "Content-Length: %lld\r\n", (long long)length);
-    else
-        snprintf(line, sizeof line, "%s", c->chunked ? "Transfer-Encoding: chunked\r\n" : "");
-    buffer_append_text(&c->out, line);
-    buffer_append_text(&c->out, c->until_close ? "Connection: close\r\n\r\n" : "\r\n");
-}
-
 /*
  * From here on what is given is compressed, if the client takes it. Docker's Python library says that it does
  * and reads frames from what came over the wire (5.0.3), so dialects are never compressed, as dockerd does
@@ -188,17 +190,17 @@ void connection_answer(struct connection *c, unsigned status, const char *conten
     if (c->websocket) { /* there is no body on it */
         c->finished = true;
         connection_close_with(c, status == 200 ? 1000 : 1011, sl_slice(NULL, 0));
-        wake(c);
+        connection_wake(c);
         return;
     }
     c->until_close = c->until_close || c->request->close || c->request->http10;
     begin_head(c, status, content_type, headers);
-    end_head(c, status == 204 ? -1 : (int64_t)body.bytes);
+    outlet_end_head(c, status == 204 ? -1 : (int64_t)body.bytes);
     if (c->request->method != METHOD_HEAD)
         buffer_append_slice(&c->out, body);
     if (c->out.fault || c->packed.fault)
         c->aborted = true;
-    wake(c);
+    connection_wake(c);
 }
 
 void connection_problem(struct connection *c, const struct problem *p, const char *headers)
@@ -214,7 +216,7 @@ void connection_problem(struct connection *c, const struct problem *p, const cha
             snprintf(reason, sizeof reason, "%s: %.80s", problem_name(p->code), p->detail);
         connection_close_with(c, problem_close_code(p->code), sl_slice_of(reason));
         c->finished = true;
-        wake(c);
+        connection_wake(c);
         return;
     }
     if (c->dialect) {
@@ -235,18 +237,18 @@ void connection_stream(struct connection *c, const char *content_type, bool unti
     c->stream = true;
     begin_gzip(c);
     if (!c->websocket) {
-        c->until_close = until_close || c->request->close || c->request->http10;
+        c->until_close = c->until_close || until_close || c->request->close || c->request->http10;
         c->chunked = !until_close && !c->request->http10;
         c->head_pending = true;
         begin_head(c, 200, content_type, headers);
     }
-    wake(c);
+    connection_wake(c);
 }
 
 void connection_more(struct connection *c)
 {
-    if (c->stream)
-        wake(c);
+    if (c->stream && !outlet_ready(c))
+        connection_wake(c);
 }
 
 void connection_close_with(struct connection *c, unsigned code, struct sl_slice reason)
@@ -260,7 +262,7 @@ void connection_close_with(struct connection *c, unsigned code, struct sl_slice 
 void connection_abort(struct connection *c)
 {
     c->aborted = true;
-    wake(c);
+    connection_wake(c);
 }
 
 void connection_hung_up(struct connection *c)
@@ -270,129 +272,6 @@ void connection_hung_up(struct connection *c)
 }
 
 /* ---- writing ---- */
-
-/* Hands bytes to lws, which keeps what the socket did not take. */
-static int hand_over(struct connection *c, uint8_t *data, size_t bytes, enum lws_write_protocol how)
-{
-    if (bytes && lws_write(c->wsi, data, bytes, how) < (int)bytes)
-        return -1;
-    if (c->bytes_sent == 0)
-        sl_observe(&c->server->counts.first_byte, sl_monotonic_ns() - c->started_ns);
-    c->bytes_sent += bytes;
-    sl_count(&c->server->counts.bytes, bytes);
-    c->last_sent_ns = sl_monotonic_ns();
-    return 0;
-}
-
-/* A chunk in place: its size in front, its end behind, and what stood there put back. */
-static int write_chunk(struct connection *c, const struct piece *p)
-{
-    char size[16];
-    uint8_t front[sizeof size], back[CONNECTION_BACK_BYTES];
-    size_t lead = (size_t)snprintf(size, sizeof size, "%zx\r\n", p->bytes);
-    const char *tail = p->last ? "\r\n0\r\n\r\n" : "\r\n";
-    size_t trail = strlen(tail);
-    memcpy(front, p->data - lead, lead);
-    memcpy(back, p->data + p->bytes, trail);
-    memcpy(p->data - lead, size, lead);
-    memcpy(p->data + p->bytes, tail, trail);
-    int fault = hand_over(c, p->data - lead, lead + p->bytes + trail, LWS_WRITE_HTTP);
-    memcpy(p->data - lead, front, lead);
-    memcpy(p->data + p->bytes, back, trail);
-    return fault;
-}
-
-static int write_frame(struct connection *c, const struct piece *p)
-{
-    uint8_t front[LWS_PRE];
-    memcpy(front, p->data - LWS_PRE, LWS_PRE);
-    int fault = hand_over(c, p->data, p->bytes, c->binary ? LWS_WRITE_BINARY : LWS_WRITE_TEXT);
-    memcpy(p->data - LWS_PRE, front, LWS_PRE);
-    return fault;
-}
-
-/* Head and first piece in one send; an answer that is whole by then says its length. */
-static int write_first(struct connection *c, struct piece *p)
-{
-    bool bodyless = c->request->method == METHOD_HEAD;
-    if (p->last && !bodyless && p->bytes <= CONNECTION_PIECE_BYTES && !(c->until_close && !c->chunked)) {
-        c->chunked = false;
-        end_head(c, (int64_t)p->bytes);
-        buffer_append(&c->out, p->data, p->bytes);
-    } else {
-        end_head(c, -1);
-        if (bodyless) {
-            p->bytes = 0;
-            p->last = true;
-        } else if (p->bytes) {
-            char size[32];
-            if (c->chunked) {
-                snprintf(size, sizeof size, "%zx\r\n", p->bytes);
-                buffer_append_text(&c->out, size);
-            }
-            buffer_append(&c->out, p->data, p->bytes);
-            if (c->chunked)
-                buffer_append_text(&c->out, p->last ? "\r\n0\r\n\r\n" : "\r\n");
-        } else if (p->last && c->chunked) {
-            buffer_append_text(&c->out, "0\r\n\r\n");
-        }
-    }
-    if (c->out.fault)
-        return -1;
-    c->head_pending = false;
-    int fault = hand_over(c, buffer_data(&c->out), c->out.bytes, LWS_WRITE_HTTP);
-    buffer_shrink(&c->out, 0);
-    return fault;
-}
-
-static int write_stream(struct connection *c)
-{
-    struct piece p = {0};
-    c->handler->next(c->user, &p);
-    if (!p.bytes && !p.last && !c->head_pending)
-        return 0;
-    int fault = 0;
-    size_t given = p.bytes;
-    if (c->gzip && (p.bytes || p.last)) {
-        buffer_cut(&c->packed, 0);
-        gzip_append(c->gzip, sl_slice(p.data, p.bytes), p.last, &c->packed);
-        if (!buffer_room(&c->packed, CONNECTION_BACK_BYTES))
-            return -1;
-        p.data = buffer_data(&c->packed);
-        p.bytes = c->packed.bytes;
-    }
-    if (c->head_pending)
-        fault = write_first(c, &p);
-    else if (p.bytes)
-        fault = c->websocket ? write_frame(c, &p)
-                : c->chunked ? write_chunk(c, &p)
-                             : hand_over(c, p.data, p.bytes, LWS_WRITE_HTTP);
-    else if (p.last && c->chunked) {
-        uint8_t end[CONNECTION_FRONT_BYTES + 8] = {0};
-        memcpy(end + CONNECTION_FRONT_BYTES, "0\r\n\r\n", 5);
-        fault = hand_over(c, end + CONNECTION_FRONT_BYTES, 5, LWS_WRITE_HTTP);
-    }
-    if (fault)
-        return -1;
-    c->handler->sent(c->user, given);
-    if (p.last)
-        c->finished = true;
-    wake(c);
-    return 0;
-}
-
-static int write_whole(struct connection *c)
-{
-    size_t left = c->out.bytes - c->out_sent;
-    size_t bytes = left < CONNECTION_PIECE_BYTES ? left : CONNECTION_PIECE_BYTES;
-    if (hand_over(c, buffer_data(&c->out) + c->out_sent, bytes, LWS_WRITE_HTTP) < 0)
-        return -1;
-    c->out_sent += bytes;
-    c->finished = c->out_sent == c->out.bytes;
-    if (!c->finished)
-        wake(c);
-    return 0;
-}
 
 /* The answer is with the kernel: close, or get ready for the next request. -1: close. */
 static int finish(struct connection **slot)
@@ -404,35 +283,36 @@ static int finish(struct connection **slot)
                          strlen(c->close_reason));
         return -1;
     }
-    if (c->until_close)
+    if (c->until_close) {
+        if (c->lingers)
+            linger_begin(c->fd);
         return -1;
+    }
     *slot = NULL;
     connection_free(c);
     return lws_http_transaction_completed(wsi) ? -1 : 0;
 }
 
-/* One write per callback. A long answer with input behind its request is cut: watch.h says why. */
+/* One write per callback. */
 static int writeable(struct connection **slot)
 {
     struct connection *c = *slot;
     if (!c)
         return 0;
-    bool first = c->bytes_sent == 0;
+    unsigned code = c->websocket ? door_close_code(c->wsi) : 0;
+    if (code) {
+        lws_close_reason(c->wsi, (enum lws_close_status)code, NULL, 0);
+        return -1;
+    }
     c->wakes = false;
+    c->full = lws_partial_buffered(c->wsi);
     c->writing = true;
-    int fault = c->aborted     ? -1
-                : !c->answered ? 0
-                : c->finished  ? 0
-                : c->stream    ? write_stream(c)
-                               : write_whole(c);
+    int fault = c->aborted ? -1 : !c->answered || c->finished || c->full ? 0 : outlet_write(c);
     c->writing = false;
     if (fault || c->aborted)
         return -1;
-    c->full = lws_partial_buffered(c->wsi);
     if (c->finished && !c->full)
         return finish(slot);
-    if (first && c->bytes_sent && watch_held(c))
-        return -1;
     if (c->wakes || c->full)
         watch_writeable(c->server->watch_fd, c, c->full);
     else
@@ -468,16 +348,21 @@ static int http_request(struct server *s, struct lws *wsi, struct connection **s
     const char *allow = NULL;
     bool body = r->content_length > 0;
     bool takes_body = r->method & (METHOD_PUT | METHOD_POST);
-    if (guard_request(s, r, &problem) != 0) {
+    int verdict = door_verdict(wsi, &problem);
+    if (verdict == DOOR_UNKNOWN)
+        return -1;
+    c->until_close = door_behind(wsi);
+    c->lingers = true; /* of what is closed below, a body or more may be on the way */
+    if (verdict == DOOR_REFUSED || guard_request(s, r, &problem) != 0) {
         c->until_close = true;
-        connection_problem(c, &problem, NULL);
+        connection_problem(c, &problem, problem.code == PROBLEM_METHOD_NOT_ALLOWED ? allow_all : NULL);
     } else if (r->method == METHOD_OPTIONS) {
-        c->until_close = body;
+        c->until_close = c->until_close || body;
         connection_answer(c, 204, NULL, sl_slice(NULL, 0), guard_preflight(r));
     } else if (route_find(r->method, r->path, &c->match, &problem, &allow) != 0) {
         char header[96];
         snprintf(header, sizeof header, "Allow: %s\r\n", allow ? allow : "");
-        c->until_close = body || takes_body; /* lws waits for bodies, we don't */
+        c->until_close = c->until_close || body || takes_body; /* lws waits for bodies, we don't */
         connection_problem(c, &problem, allow ? header : NULL);
     } else if (takes_body && r->content_length < 0) {
         problem_set(&problem, PROBLEM_BAD_REQUEST, "Content-Length", "a body needs its Content-Length");
@@ -485,7 +370,7 @@ static int http_request(struct server *s, struct lws *wsi, struct connection **s
         connection_problem(c, &problem, NULL);
     } else if (r->content_length > CONNECTION_BODY_MAX_BYTES) {
         problem_set(&problem, PROBLEM_BODY_TOO_LARGE, NULL, "a body may have 64 KiB");
-        c->until_close = r->content_length > DISCARD_MAX_BYTES;
+        c->until_close = c->until_close || r->content_length > DISCARD_MAX_BYTES;
         connection_problem(c, &problem, NULL);
     } else {
         c->handler = handler_of(c->match.route);
@@ -515,6 +400,7 @@ static int websocket_opened(struct server *s, struct lws *wsi, struct connection
         return -1;
     *slot = c;
     tune_socket(wsi);
+    door_frames(wsi);
     struct problem problem;
     const char *allow;
     const struct lws_protocols *protocol = lws_get_protocol(wsi);
@@ -540,7 +426,8 @@ static int confirm_upgrade(struct server *s, struct lws *wsi)
     struct problem problem;
     struct request *r = NULL;
     /* Not the callback's `in`: after an odd Upgrade lws 4.1.6 passes what it has freed (CVE-2025-11677). */
-    if (lws_hdr_total_length(wsi, WSI_TOKEN_UPGRADE) <= 0 || request_read(wsi, true, &r) < 0)
+    if (door_verdict(wsi, &problem) != 0 || lws_hdr_total_length(wsi, WSI_TOKEN_UPGRADE) <= 0 ||
+        request_read(wsi, true, &r) < 0)
         return -1;
     int refused = guard_upgrade(s, wsi, r, &problem);
     request_free(r);
@@ -572,6 +459,11 @@ int connection_callback(struct lws *wsi, enum lws_callback_reasons reason, void 
     struct connection **slot = user;
     struct server *s = lws_context_user(lws_get_context(wsi));
     switch (reason) {
+    case LWS_CALLBACK_SERVER_NEW_CLIENT_INSTANTIATED:
+        return door_enter(wsi) < 0;
+    case LWS_CALLBACK_WSI_DESTROY:
+        door_leave(wsi);
+        return 0;
     case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
         return confirm_upgrade(s, wsi);
     case LWS_CALLBACK_HTTP:

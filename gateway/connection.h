@@ -74,6 +74,8 @@ struct connection {
     struct buffer packed;    /* the piece that is being sent, compressed */
     size_t out_sent;
     LIST_ENTRY(connection) all;
+    TAILQ_ENTRY(connection) ready; /* outlet.c's */
+    int fd;
     int64_t started_ns;   /* monotonic */
     int64_t last_sent_ns; /* monotonic: for keep-alives */
     uint64_t bytes_sent;
@@ -93,6 +95,9 @@ struct connection {
     bool writing;  /* within the callback */
     bool full;     /* the socket was full: it is to be awaited */
     bool watched;  /* watch.c's */
+    bool listed;   /* outlet.c's: in `ready` */
+    bool tls;
+    bool lingers; /* closed by us, it may still be sending */
 };
 
 /* One answer, whole. `content_type` NULL: no body. `headers`: further lines, each with CRLF, or NULL. */
@@ -108,6 +113,8 @@ void connection_close_with(struct connection *c, unsigned code, struct sl_slice 
 /* Ends it now, without the end that would make it look whole. */
 void connection_abort(struct connection *c);
 
+/* outlet.c's: a writeable callback is wanted. */
+void connection_wake(struct connection *c);
 /* watch.c's: the client sends no more; who only follows has gone. */
 void connection_hung_up(struct connection *c);
 

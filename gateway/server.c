@@ -2,9 +2,12 @@
 #include "server.h"
 #include "admission.h"
 #include "auth.h"
+#include "door.h"
 #include "feed.h"
 #include "guard.h"
+#include "linger.h"
 #include "options.h"
+#include "outlet.h"
 #include "watch.h"
 #include "wire/diagnostics.h"
 #include "wire/timestamp.h"
@@ -34,10 +37,12 @@ static void tick(struct server *s)
     int64_t now_ns = sl_monotonic_ns();
     upstream_run(s->upstream);
     feeds_turn(s->feeds);
+    linger_tick(now_ns);
     if (now_ns - s->second_ns < SL_NS_PER_S)
         return;
     s->second_ns = now_ns;
     connections_tick(s, now_ns);
+    door_tick(now_ns);
     admission_tick(s->admission, now_ns);
 }
 
@@ -122,12 +127,11 @@ static int readable(struct server *s, int fd)
     return 0;
 }
 
-static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t bytes)
+static int dispatch(struct server *s, struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
+                    size_t bytes)
 {
-    struct server *s;
     switch (reason) {
     case LWS_CALLBACK_EVENT_WAIT_CANCELLED:
-        s = lws_context_user(lws_get_context(wsi));
         /* it comes once per protocol */
         if (s->upstream && s->feeds &&
             lws_get_protocol(wsi) == lws_vhost_name_to_protocol(s->vhost, "sandlog")) {
@@ -136,10 +140,22 @@ static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
         }
         return 0;
     case LWS_CALLBACK_RAW_RX_FILE:
-        return readable(lws_context_user(lws_get_context(wsi)), lws_get_socket_fd(wsi));
+        return readable(s, lws_get_socket_fd(wsi));
     default:
         return connection_callback(wsi, reason, user, in, bytes);
     }
+}
+
+/* lws' callbacks nest; what they left to be written is written at the end of the outermost. */
+static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t bytes)
+{
+    struct server *s = lws_context_user(lws_get_context(wsi));
+    s->depth++;
+    int answer = dispatch(s, wsi, reason, user, in, bytes);
+    if (s->depth == 1)
+        outlet_flush(s);
+    s->depth--;
+    return answer;
 }
 
 /* The first is HTTP's and a WebSocket's that names none; one write of 64 KiB is one send. */
@@ -242,12 +258,13 @@ static int open_lws(struct server *s, const struct listener *l)
         .port = l->port,
         .iface = l->host,
         .protocols = protocols,
-        .options =
-            LWS_SERVER_OPTION_EXPLICIT_VHOSTS | (l->family == AF_INET6 ? 0 : LWS_SERVER_OPTION_DISABLE_IPV6),
+        .options = LWS_SERVER_OPTION_EXPLICIT_VHOSTS | LWS_SERVER_OPTION_VALIDATE_UTF8 |
+                   (l->family == AF_INET6 ? 0 : LWS_SERVER_OPTION_DISABLE_IPV6),
         .gid = -1,
         .uid = -1,
         .user = s,
         .max_http_header_data = HEADER_BYTES,
+        .pt_serv_buf_size = HEADER_BYTES, /* a whole head in one read: door.h */
         .timeout_secs = SLOW_REQUEST_S,
         .timeout_secs_ah_idle = SLOW_REQUEST_S,
         .keepalive_timeout = KEEP_ALIVE_IDLE_S,
@@ -312,6 +329,8 @@ int server_open(struct server *s, int signal_fd)
             ": without --token-key only loopback addresses are served (or give --insecure-no-auth)");
     s->loopback = !options.insecure_no_auth && !s->auth;
     LIST_INIT(&s->connections);
+    TAILQ_INIT(&s->ready);
+    door_open();
     if (read_link_keys(&keys, why) != 0)
         return refuse("%s%s", why, "");
     if (counts_init(&s->counts) < 0 || (answer = open_lws(s, &listener)) != 0)

@@ -21,6 +21,8 @@ struct server {
     struct admission *admission;
     struct counts counts;
     LIST_HEAD(, connection) connections;
+    TAILQ_HEAD(, connection) ready; /* outlet.c's */
+    unsigned depth;                 /* of lws' callbacks */
     size_t connection_count;
     size_t follower_count;
     int tick_fd; /* every 100 ms */

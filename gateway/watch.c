@@ -53,18 +53,6 @@ void watch_wrote(struct connection *c)
         lws_rx_flow_control(c->wsi, 0);
 }
 
-/* lws_service_adjust_timeout() is 0 while some connection that is not muted has input in lws' hands. */
-bool watch_held(struct connection *c)
-{
-    struct lws_context *lws = lws_get_context(c->wsi);
-    if (!c->watched || lws_service_adjust_timeout(lws, 1, 0) != 0)
-        return false;
-    lws_rx_flow_control(c->wsi, 0);
-    bool others = lws_service_adjust_timeout(lws, 1, 0) == 0;
-    lws_rx_flow_control(c->wsi, 1);
-    return !others;
-}
-
 void watch_run(int epoll)
 {
     struct epoll_event events[EVENTS];

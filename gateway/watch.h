@@ -22,11 +22,5 @@ void watch_end(int epoll, struct connection *c);
 void watch_writeable(int epoll, struct connection *c, bool full);
 /* It was called, and no further one is wanted now. */
 void watch_wrote(struct connection *c);
-/*
- * Within a writeable callback: whether lws holds input behind the request (it came with the head, in one
- * read). Nothing can make lws put it aside, so such an answer has to be short. May miss it when other
- * connections have such input too.
- */
-bool watch_held(struct connection *c);
 /* The descriptor is readable. */
 void watch_run(int epoll);
