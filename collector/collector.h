@@ -37,8 +37,9 @@ void finder_look(void *arg, struct folder *folder, bool listed);
 void finder_missed(void *arg, struct folder *folder);
 /* The log's names that were seen and never opened, once it is sure that they were not renamed: a gap each. */
 void finder_settle_missed(struct collector *c, struct log *log, int64_t now_ns);
-/* A file was met under a rotated name that had the base name before. */
-void finder_met(struct collector *c, struct log *log);
+/* A file that has the base name, or had it before it was met: one of those that came is not missed. Once a
+ * file. */
+void finder_met(struct collector *c, struct file *f);
 /* Looks at one name again. */
 void finder_reconcile(struct collector *c, struct log *log, const char *name, enum news news);
 
@@ -47,6 +48,10 @@ struct file *finder_named(const struct log *log, const char *name);
 struct statx;
 /* Whether this is the file. */
 bool finder_same(const struct file *f, const struct statx *st);
+
+/* It has this name now; it has none any more. */
+void finder_rename(struct collector *c, struct file *f, const char *name);
+void finder_nameless(struct collector *c, struct file *f);
 
 /* ---- order.c */
 /*

@@ -108,7 +108,7 @@ struct file *finder_named(const struct log *log, const char *name)
     return NULL;
 }
 
-static void lose_name(struct collector *c, struct file *f)
+void finder_nameless(struct collector *c, struct file *f)
 {
     free(f->name);
     f->name = NULL;
@@ -193,9 +193,11 @@ static void reckon(struct collector *c, struct log *log, int by)
     turns_later(c, log->sandbox, MISSED_GRACE_NS);
 }
 
-void finder_met(struct collector *c, struct log *log)
+void finder_met(struct collector *c, struct file *f)
 {
-    reckon(c, log, -1);
+    if (!f->met)
+        reckon(c, f->log, -1);
+    f->met = true;
 }
 
 static void refuse(struct collector *c, struct log *log, const char *name)
@@ -245,7 +247,7 @@ static void new_file(struct collector *c, struct log *log, const char *name, con
         say(SL_WARNING, "file.unreadable", log->folder, name, strerror(-r));
     }
     if (strcmp(name, log->base) == 0)
-        reckon(c, log, -1);
+        finder_met(c, f);
     struct sandbox *s = log->sandbox;
     if (s->end == END_SAID)
         s->end = END_NONE;
@@ -261,6 +263,16 @@ bool finder_same(const struct file *f, const struct statx *st)
             i->birth_ns == (int64_t)st->stx_btime.tv_sec * SL_NS_PER_S + st->stx_btime.tv_nsec);
 }
 
+void finder_rename(struct collector *c, struct file *f, const char *name)
+{
+    if (f->name && strcmp(f->name, name) == 0)
+        return;
+    if (strcmp(name, f->log->base) == 0)
+        reckon(c, f->log, -1);
+    rename_file(c, f, name);
+    turns_touch(c, f);
+}
+
 void finder_reconcile(struct collector *c, struct log *log, const char *name, enum news news)
 {
     struct statx st;
@@ -270,14 +282,14 @@ void finder_reconcile(struct collector *c, struct log *log, const char *name, en
         if (r != -ENOENT && r != -ENOTDIR)
             return;
         if (named)
-            lose_name(c, named);
+            finder_nameless(c, named);
         else if (news == NEWS_THERE && !log->files && strcmp(name, log->base) == 0 && log->missed == 0)
             reckon(c, log, 1); /* it was in the listing, and nothing else tells of it */
         return;
     }
     if (!S_ISREG(st.stx_mode) || st.stx_nlink > 1) {
         if (named && !finder_same(named, &st))
-            lose_name(c, named);
+            finder_nameless(c, named);
         if (!named)
             refuse(c, log, name);
         return;
@@ -286,17 +298,13 @@ void finder_reconcile(struct collector *c, struct log *log, const char *name, en
     while (f && !finder_same(f, &st))
         f = f->next;
     if (named && named != f)
-        lose_name(c, named);
+        finder_nameless(c, named);
     if (!f) {
         new_file(c, log, name, &st);
         return;
     }
-    if (!f->name || strcmp(f->name, name) != 0) {
-        if (strcmp(name, log->base) == 0)
-            reckon(c, log, -1);
-        rename_file(c, f, name);
-        turns_touch(c, f);
-    }
+    if (!f->name || strcmp(f->name, name) != 0)
+        finder_rename(c, f, name);
     if (st.stx_size != f->size && !f->gz)
         turns_touch(c, f);
 }

@@ -82,6 +82,7 @@ struct file {
     int fd;
     bool gz;
     bool dirty;    /* there may be something to read */
+    bool met;      /* counted in log->missed */
     bool known;    /* the broker has a place of the source */
     bool borrowed; /* a copy that goes on under the source of what it is a copy of */
     bool changed; /* it does not begin any more as it did; its next turn comes before its log's other files */
@@ -106,10 +107,12 @@ struct log {
     uint8_t container_bytes;
     uint8_t base_bytes;
     bool attrs_known;
-    bool stirred;      /* names came or went since the order of its files was settled (order.c) */
-    bool refused_said; /* a file of it was refused and the log says so */
-    int16_t missed;    /* times that the base name came, less the files met: what is left was never met */
-    int64_t missed_ns; /* monotonic: when it last changed */
+    bool stirred;         /* names came or went since the order of its files was settled (order.c) */
+    bool ordered;         /* the order was settled once */
+    bool refused_said;    /* a file of it was refused and the log says so */
+    int64_t unsettled_ns; /* monotonic: since when the order can't be settled; 0: it can */
+    int16_t missed;       /* times that the base name came, less the files met: what is left was never met */
+    int64_t missed_ns;    /* monotonic: when it last changed */
     char container[SL_ID_MAX_BYTES];
     char base[]; /* NUL-terminated */
 };

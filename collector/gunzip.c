@@ -61,7 +61,7 @@ static ssize_t inflate_some(struct gunzip *g, int fd, void *out, size_t bytes)
             if (n < 0)
                 return -errno;
             if (n == 0)
-                return g->between && g->at > 0 ? 0 : -EBADMSG;
+                return g->between && g->file_at > 0 ? 0 : -EBADMSG; /* a member may be empty, a file not */
             g->file_at += n;
             g->stream.next_in = g->input;
             g->stream.avail_in = (uInt)n;

@@ -10,6 +10,7 @@
  */
 #include "collector.h"
 #include "rotated.h"
+#include "wire/timestamp.h"
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/stat.h>
@@ -18,6 +19,7 @@
 #include <unistd.h>
 
 enum { TRIES = 4, NAMES_MAX = 16 << 10 };
+static const int64_t RESTLESS_NS = INT64_C(2) * SL_NS_PER_S;
 
 struct named {
     char *name;
@@ -106,25 +108,33 @@ static bool views_agree(const struct view *a, const struct view *b)
     return agree;
 }
 
-/* Makes the log know what the view shows. True when it knew. */
+/*
+ * Makes the log know what the view shows. True when it knew. Known files get their names first: a new one is
+ * put in its place by names.
+ */
 static bool known(struct collector *c, struct log *log, const struct view *v)
 {
+    size_t met = 0;
     bool knew = true;
-    for (size_t i = 0; i < v->count; i++) {
-        struct file *f = finder_named(log, v->items[i].name);
-        if (f && finder_same(f, &v->items[i].st))
-            continue;
-        finder_reconcile(c, log, v->items[i].name, NEWS_THERE);
-        knew = false;
-    }
-    for (struct file *f = log->files; knew && f; f = f->next) {
-        struct named key = {.name = f->name};
-        if (f->name && !bsearch(&key, v->items, v->count, sizeof key, by_name)) {
-            finder_reconcile(c, log, f->name, NEWS_WENT);
-            knew = false; /* and the list may be another one now */
+    for (struct file *f = log->files; f; f = f->next) {
+        size_t i = 0;
+        while (i < v->count && !finder_same(f, &v->items[i].st))
+            i++;
+        if (i < v->count) {
+            met++;
+            knew = knew && f->name && strcmp(f->name, v->items[i].name) == 0;
+            finder_rename(c, f, v->items[i].name);
+        } else if (f->name) {
+            knew = false;
+            finder_nameless(c, f);
         }
     }
-    return knew;
+    for (size_t i = 0; met < v->count && i < v->count; i++) {
+        const struct file *f = finder_named(log, v->items[i].name);
+        if (!f || !finder_same(f, &v->items[i].st))
+            finder_reconcile(c, log, v->items[i].name, NEWS_THERE);
+    }
+    return knew && met == v->count;
 }
 
 static bool names_are_true(struct collector *c, struct log *log)
@@ -139,14 +149,13 @@ static bool names_are_true(struct collector *c, struct log *log)
     return settled;
 }
 
-static bool unbegun_gz(const struct file *f)
+static bool unbegun(const struct file *f)
 {
-    return f->gz && f->name &&
-           (f->state == FILE_UNPLACED ||
-            (f->state == FILE_READING && f->sent == 0 && f->at == 0 && !f->known));
+    return f->name && (f->state == FILE_UNPLACED || (f->state == FILE_READING && f->sent == 0 && f->at == 0 &&
+                                                     !f->known && f->in_flight == 0 && !f->joins));
 }
 
-/* Every .gz that is not begun stands before the first file whose name is newer. */
+/* Every file that is not begun stands before the first file whose name is newer. */
 static void put_in_order(struct log *log)
 {
     struct sl_slice base = sl_slice(log->base, log->base_bytes);
@@ -157,7 +166,7 @@ static void put_in_order(struct log *log)
         struct file **at = &log->files, **to;
         for (; *at; at = &(*at)->next) {
             struct file *f = *at;
-            if (!unbegun_gz(f))
+            if (!unbegun(f))
                 continue;
             for (to = &log->files; *to; to = &(*to)->next)
                 if (*to != f && (*to)->name &&
@@ -179,15 +188,24 @@ static void put_in_order(struct log *log)
 
 bool order_settled(struct collector *c, struct log *log)
 {
-    bool packed = false;
+    size_t count = 0;
     for (const struct file *f = log->files; f; f = f->next)
-        packed = packed || unbegun_gz(f);
-    if (!log->stirred || (!packed && log->missed <= 0)) {
+        count += unbegun(f);
+    /* a chain that turned while it was listed for the first time may have hidden one from the listing */
+    bool first = !log->ordered && log->files && log->files->next;
+    if (!log->stirred || (count < 2 && log->missed <= 0 && !first)) {
         log->stirred = false;
+        log->ordered = true;
         return true;
     }
-    if (!names_are_true(c, log))
-        return false;
+    int64_t now_ns = sl_monotonic_ns();
+    if (!names_are_true(c, log)) {
+        if (log->unsettled_ns == 0)
+            log->unsettled_ns = now_ns;
+        /* names that never rest must not keep lines back for good */
+        return now_ns - log->unsettled_ns > RESTLESS_NS;
+    }
+    log->unsettled_ns = 0;
     put_in_order(log);
     /* one that came and was not met may be a sibling that nobody looked at yet */
     for (struct file *f = log->files; f && log->missed > 0; f = f->next)
@@ -196,5 +214,6 @@ bool order_settled(struct collector *c, struct log *log)
     if (log->missed > 0)
         return false; /* until it is met, or given up (finder_settle_missed) */
     log->stirred = false;
+    log->ordered = true;
     return true;
 }

@@ -52,6 +52,15 @@ void places_new_life(struct file *f, uint8_t gap_reason)
 void places_adopt(struct collector *c, struct file *copy, struct file *f)
 {
     assert(f->in_flight == 0 && copy->in_flight == 0);
+    /* it stands where that stood */
+    struct file **at = &f->log->files;
+    while (*at != copy)
+        at = &(*at)->next;
+    *at = copy->next;
+    for (at = &f->log->files; *at != f; at = &(*at)->next)
+        ;
+    copy->next = f;
+    *at = copy;
     file_forget_joins(&c->fleet, copy);
     copy->source = f->source;
     copy->at = f->at;
@@ -142,8 +151,10 @@ static int begins_alike(struct collector *c, struct file *f, struct file *other)
     bool read = other->fingerprint_bytes > 0 && n >= other->fingerprint_bytes;
     if (read && XXH3_64bits(a, other->fingerprint_bytes) != other->fingerprint)
         return 1;
+    if (n == 0 && f->gz)
+        return 1; /* whole, and nothing in it */
     if (!is_itself(c, other)) {
-        other->changed = read;
+        other->changed = read && other->name;
         return read ? 0 : other->fingerprint_bytes > 0 || n == 0 ? 2 : 1;
     }
     ssize_t m = tail_read(&c->fleet, other, 0, b, sizeof b);
@@ -293,7 +304,7 @@ int places_place(struct collector *c, struct file *f)
     /* It may begin a new life of a sandbox that was deleted without anybody here having been told. */
     s->announced = 0;
     if (is_sibling(f))
-        finder_met(c, f->log);
+        finder_met(c, f);
     if (s->chain_lost && !is_sibling(f)) {
         s->chain_lost = false;
         f->gap_reason = SL_GAP_SOURCE_VANISHED;

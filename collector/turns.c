@@ -12,6 +12,10 @@ static const int64_t TORN_GRACE_NS = SL_NS_PER_S;
 /* A rotated file stays open this long for late writes; a deleted one this long after it last grew. */
 static const int64_t LATE_GRACE_NS = INT64_C(5) * SL_NS_PER_S;
 static const int64_t GONE_GRACE_NS = SL_NS_PER_S;
+/* Of a rotated file that is gone what it began with is kept so long: its .gz may not have been met yet. */
+static const int64_t PACKED_GRACE_NS = INT64_C(5) * SL_NS_PER_S;
+/* A .gz that is not whole is waited for while it grows; this long after, it is damaged. */
+static const int64_t DAMAGED_GRACE_NS = INT64_C(10) * SL_NS_PER_S;
 static const int64_t SETTLE_NS = INT64_C(10) * SL_NS_PER_MS;
 static const int64_t RETRY_NS = INT64_C(200) * SL_NS_PER_MS;
 
@@ -168,6 +172,14 @@ static enum step pass_on(struct collector *c, struct file *f, struct file *next)
     return STEP_AGAIN;
 }
 
+static bool has_named(const struct log *log)
+{
+    for (const struct file *f = log->files; f; f = f->next)
+        if (f->name)
+            return true;
+    return false;
+}
+
 /* Its name is gone and so may be the file: what its source has is complete. True when it was let go. */
 static bool let_go(struct collector *c, struct file *f)
 {
@@ -186,6 +198,11 @@ static bool let_go(struct collector *c, struct file *f)
         if ((other->joins && other->joins->origin == f) || other->state == FILE_UNPLACED)
             return false;
     struct file *copy = copy_of(f);
+    if (!copy && !f->closed && now_ns - f->nameless_ns < PACKED_GRACE_NS && has_named(f->log)) {
+        tail_close(&c->fleet, f);
+        turns_later(c, f->log->sandbox, PACKED_GRACE_NS);
+        return false;
+    }
     if (copy)
         places_adopt(c, copy, f);
     else if (f->known && !f->closed) {
@@ -281,6 +298,24 @@ static enum step lost(struct collector *c, struct file *f)
     return STEP_AGAIN;
 }
 
+/* A .gz can't be read on. What of it was there to be read is kept, and what comes after it in the log. */
+static enum step unready(struct collector *c, struct file *f)
+{
+    if (sl_monotonic_ns() - f->grown_ns < DAMAGED_GRACE_NS)
+        return wait(c, f->log, SL_NS_PER_S);
+    /* if the broker knew it and nothing more came of it, this was said before */
+    if (!f->known || f->sent > f->drop_until) {
+        f->at += f->sent > 0 && f->at == f->sent; /* only what opens a source may have no width */
+        if (ends_announce(c, f->log->sandbox) < 0 || gap(c, f, SL_GAP_DAMAGED, 0) < 0) {
+            break_sandbox(c, f->log->sandbox);
+            return STEP_IDLE;
+        }
+    }
+    f->dirty = false;
+    f->behind_ns = 0;
+    return STEP_AGAIN;
+}
+
 static enum step step_phantom(struct collector *c, struct file *f)
 {
     if (f->closed) {
@@ -343,7 +378,8 @@ static enum step step(struct collector *c, struct log *log)
     if (fresh && log->stirred) {
         if (!order_settled(c, log))
             return wait(c, log, SETTLE_NS);
-        return STEP_AGAIN; /* it may be another one's turn now */
+        if (turn_of(log) != f)
+            return STEP_AGAIN;
     }
     uint64_t at = f->at;
     if (f->gap_reason != SL_GAP_NONE && f->sent == 0) {
@@ -375,7 +411,7 @@ static enum step step(struct collector *c, struct log *log)
         f->changed = true;
         return wait(c, log, SETTLE_NS);
     case PACK_UNREADY:
-        return wait(c, log, SL_NS_PER_S);
+        return unready(c, f);
     default: {
         char shown[512];
         sl_log(SL_WARNING, "file.fault", "file=%s why=\"%s\"",

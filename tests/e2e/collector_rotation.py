@@ -17,6 +17,7 @@ class Rotating(Source):
         super().__init__(*arguments, **more)
         self.kind, self.keep, self.turn = kind, keep, 0
         self.replaced = 0
+        self.newest = None
 
     def reopen(self):
         self.file.close()
@@ -58,6 +59,16 @@ class Rotating(Source):
             self.shift(compress=True)
             os.rename(self.path, self.path + ".1")
             self.reopen()
+        elif self.kind == "kubelet":  # all but the newest rotated file are packed aside and renamed
+            rotated = f"{self.path}.20261120-{self.turn:06d}"
+            os.rename(self.path, rotated)
+            self.reopen()
+            if self.newest:
+                with open(self.newest, "rb") as plain, gzip.open(self.newest + ".tmp", "wb") as packed:
+                    shutil.copyfileobj(plain, packed)
+                os.rename(self.newest + ".tmp", self.newest + ".gz")
+                os.unlink(self.newest)
+            self.newest = rotated
         elif self.kind == "replace":  # conmon: a new file takes the place of the old one, which is gone
             new = open(self.path + ".new", "ab", buffering=0)
             os.rename(self.path + ".new", self.path)
@@ -69,7 +80,7 @@ class Rotating(Source):
             os.truncate(self.path, 0)
 
 
-KINDS = ("rename", "numbered", "gz", "replace", "copytruncate")
+KINDS = ("rename", "numbered", "gz", "kubelet", "replace", "copytruncate")
 
 
 def rotated_while_up(form, kinds=KINDS, every=0.02, seconds=3):
