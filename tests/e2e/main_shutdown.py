@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 
-from harness import PATIENCE, Source, System, WebSocket, main
+from harness import PATIENCE, Source, System, WebSocket, main, until
 
 
 def who_waits_for_a_sandbox_is_sent_away_at_once():
@@ -77,6 +77,34 @@ def a_text_that_is_followed_is_cut_not_ended():
         assert s.stop("gateway") == 0
 
 
+def a_stop_does_not_wait_for_a_broker_that_is_silent():
+    """A read that still waited for the broker when the grace was over was taken back from a link that was freed: heap corruption."""
+    with System(gateway=("--shutdown-grace", "1s")) as s:
+        Source(s, "box").write(5)
+        s.has("box", 5)
+        s.process["broker"].send_signal(signal.SIGSTOP)
+        try:
+            threads = [threading.Thread(target=cut, args=(s, s.url("box", format=form)), daemon=True) for form in ("text", "ndjson", "sse") * 3]
+            for t in threads:
+                t.start()
+            until(lambda: b"sandlog_gateway_requests_total" in s.get("/metrics")[2], 10, "the gateway goes on")
+            assert s.stop("gateway") == 0
+            for t in threads:
+                t.join(20 * PATIENCE)
+        finally:
+            s.process["broker"].send_signal(signal.SIGCONT)
+        s.start("gateway")
+        s.ready()
+        assert len(s.lines("box")) == 5
+
+
+def cut(system, path):
+    try:
+        system.get(path)
+    except (OSError, http.client.HTTPException):
+        pass
+
+
 if __name__ == "__main__":
     main([who_waits_for_a_sandbox_is_sent_away_at_once, a_follower_that_came_a_moment_before_is_told,
-          a_text_that_is_followed_is_cut_not_ended])
+          a_text_that_is_followed_is_cut_not_ended, a_stop_does_not_wait_for_a_broker_that_is_silent])
