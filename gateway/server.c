@@ -373,11 +373,15 @@ void server_run(struct server *s)
 
 void server_close(struct server *s)
 {
-    upstream_free(s->upstream);
+    /* Its threads wake lws, so they end first; readers and feeds still hold calls of it, so those go last. */
+    struct upstream *upstream = s->upstream;
+    if (upstream)
+        upstream_stop(upstream);
     s->upstream = NULL;
     if (s->lws)
         lws_context_destroy(s->lws);
     feeds_free(s->feeds);
+    upstream_free(upstream);
     admission_free(s->admission);
     auth_close(s->auth);
     counts_fini(&s->counts);

@@ -61,12 +61,19 @@ int upstream_new(const struct upstream_options *options, struct upstream **ret)
     return 0;
 }
 
+void upstream_stop(struct upstream *u)
+{
+    sl_client_free(u->client);
+    u->client = NULL;
+}
+
 void upstream_free(struct upstream *u)
 {
     struct upstream_call *call;
     if (!u)
         return;
-    sl_client_free(u->client);
+    if (u->client)
+        upstream_stop(u);
     while ((call = LIST_FIRST(&u->calls))) {
         LIST_REMOVE(call, link);
         free(call);

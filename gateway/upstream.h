@@ -21,6 +21,8 @@ struct upstream_options {
     void *arg;
 };
 int upstream_new(const struct upstream_options *options, struct upstream **ret);
+/* Ends the link and its threads; calls stay, may be cancelled, and are never answered. */
+void upstream_stop(struct upstream *u);
 void upstream_free(struct upstream *u);
 void upstream_run(struct upstream *u);
 void upstream_set_keys(struct upstream *u, struct sl_link_keys *keys);
