@@ -71,6 +71,9 @@ static const char *complaint(struct clickhouse *c)
     if (what)
         *what = '\0';
     text[strcspn(text, "\r\n")] = '\0';
+    size_t bytes = strlen(text);
+    if (bytes > 0 && text[bytes - 1] == '.')
+        text[bytes - 1] = '\0';
     if (strlen(text) > 300)
         snprintf(text + 297, 4, "...");
     return text;

@@ -307,8 +307,7 @@ def a_consumer_that_is_busy_and_a_folder_that_is_taken_are_told_in_one_line():
         assert code == 1 and err.count("\n") == 1 and "another sandlog export reads as archive" in err, (code, err)
         server.refuse = lambda n: None
         first = start(server, folder)
-        until(lambda: os.path.exists(folder + "/.sandlog-export"), 20)
-        until(lambda: open(folder + "/.sandlog-export").read() == "archive\n", 20)
+        until(lambda: glob.glob(folder + "/date=*/hour=*/.*.tmp"), 20, "it writes")
         code, err = finish(start(server, folder))
         assert (code, err) == (1, f"sandlog: {folder}: another sandlog export writes there\n"), (code, err)
         first.terminate()
