@@ -17,7 +17,7 @@ _sandlog() {
     command=${COMP_WORDS[1]}
     COMPREPLY=()
     if [ "$COMP_CWORD" -le 1 ]; then
-        mapfile -t COMPREPLY < <(compgen -W 'up run logs ps canary token help --help --version' -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W 'up run logs ps export canary token help --help --version' -- "$cur")
         return
     fi
     if [ "$command" = run ]; then
@@ -40,7 +40,7 @@ _sandlog() {
         fi
     fi
     case $prev in
-    --data | --log-dir)
+    --data | --log-dir | --to)
         mapfile -t COMPREPLY < <(compgen -d -- "$cur")
         return ;;
     --config | --token-file | --ca-file | --key)
@@ -66,7 +66,7 @@ _sandlog() {
         mapfile -t COMPREPLY < <(compgen -W 'cri: docker: plain:' -- "$cur")
         return ;;
     -n | --tail | --since | --until | --wait | -c | --container | -g | --grep | -l | --label | --server | --listen | --id | \
-    --seconds | --rate | --late | --patience | --ttl)
+    --batch-bytes | --batch-age | --seconds | --rate | --late | --patience | --ttl)
         return ;;
     esac
     case $command,$cur in
@@ -77,9 +77,10 @@ _sandlog() {
            -l --label -o --output --raw --no-reconnect --server --token-file --ca-file' ;;
     logs,*) i=$(_sandlog_ids) ;;
     ps,*) i='-a --all -o --output --server --token-file --ca-file' ;;
+    export,-*) i='--to --once -q --quiet --batch-bytes --batch-age --server --token-file --ca-file' ;;
     canary,*) i='--seconds --rate --late --patience --log-dir --json --server --token-file --ca-file' ;;
     token,*) i='--key --sandbox --scope --ttl' ;;
-    help,*) i='up run logs ps canary token' ;;
+    help,*) i='up run logs ps export canary token' ;;
     *) i='' ;;
     esac
     case $cur in
