@@ -41,9 +41,11 @@ _sandlog() {
     fi
     case $prev in
     --data | --log-dir | --to)
+        compopt -o filenames 2>/dev/null # a slash behind a folder, and quotes where a name needs them
         mapfile -t COMPREPLY < <(compgen -d -- "$cur")
         return ;;
     --config | --token-file | --ca-file | --key)
+        compopt -o filenames 2>/dev/null
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         return ;;
     --stream)
