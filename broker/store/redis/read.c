@@ -132,17 +132,6 @@ int redis_sources(struct store *s, struct sl_slice sandbox,
 
 /* ---- records ---- */
 
-struct giving {
-    struct redis *redis;
-    struct sl_slice id;
-    struct life at_first, now; /* the sandbox when the read began, and as of the last entries */
-    uint64_t next;             /* number that is due */
-    size_t max_bytes, bytes;
-    bool any, stopped, more;
-    store_each *each;
-    void *arg;
-};
-
 static bool room_for(struct giving *g, size_t bytes)
 {
     if (g->any && g->bytes + bytes > g->max_bytes)
@@ -158,6 +147,7 @@ static void give(struct giving *g, struct sl_slice bytes, const struct sl_record
         g->next = next;
     if (!g->each(g->arg, bytes, record))
         g->stopped = true;
+    g->entry_seq = 0;
 }
 
 /* Lines g->next to `next` - 1 are not there. */
@@ -226,6 +216,7 @@ static void give_entry(struct giving *g, const redisReply *entry)
         return;
     }
     give_hole(g, seq);
+    const char *sub = strchr(entry->element[0]->str, '-') + 1;
     size_t bytes = SL_RECORD_PREFIX_BYTES + block.bytes;
     if (!room_for(g, bytes))
         return;
@@ -239,6 +230,8 @@ static void give_entry(struct giving *g, const redisReply *entry)
             sl_slice_equal(header.sandbox, g->id);
     }
     if (good) {
+        g->entry_seq = seq;
+        g->entry_sub = (uint32_t)strtoul(sub, NULL, 10);
         give(g, sl_slice(g->redis->record, bytes), &record, seq + h.lines);
         return;
     }
@@ -258,7 +251,7 @@ static int entries_get(struct giving *g, bool back, const char *low, size_t coun
     life_init(&now, g->id);
     int fault = call_add_text(&calls[0], back ? "XREVRANGE" : "XRANGE") ||
                         call_add(&calls[0], stream, stream_bytes) || call_add_text(&calls[0], low) ||
-                        call_add_text(&calls[0], back ? "-" : "+") || call_add_text(&calls[0], "COUNT") ||
+                        call_add_text(&calls[0], back ? "-" : g->end) || call_add_text(&calls[0], "COUNT") ||
                         call_add_text(&calls[0], number) || home_want_pair(&calls[1], hash, hash_bytes)
                     ? -ENOMEM
                     : 0;
@@ -301,13 +294,11 @@ static int give_begun(struct giving *g)
     return 0;
 }
 
-static int give_all(struct giving *g)
+int records_give(struct giving *g, const char *begin, bool begun, uint64_t until)
 {
     char low[ENTRY_ID_BYTES];
     size_t count = ENTRIES_FIRST;
-    uint64_t from = g->next > g->at_first.kept_from ? g->next : g->at_first.kept_from;
-    entry_id(low, "", from, 0);
-    bool first = true;
+    snprintf(low, sizeof low, "%s", begin);
     while (!g->stopped) {
         struct call c;
         uint64_t seq = 0;
@@ -315,12 +306,13 @@ static int give_all(struct giving *g)
         if (fault)
             return fault;
         size_t got = c.reply->elements;
-        bool begun = got == 0 || c.reply->element[0]->type != REDIS_REPLY_ARRAY ||
-                     c.reply->element[0]->elements != 2 ||
-                     !entry_id_parse(c.reply->element[0]->element[0], &seq) || seq > from;
-        if (first && begun && g->next == from)
+        /* Nothing begins exactly there: the line lies within the one before. */
+        bool within = got == 0 || c.reply->element[0]->type != REDIS_REPLY_ARRAY ||
+                      c.reply->element[0]->elements != 2 ||
+                      !entry_id_parse(c.reply->element[0]->element[0], &seq) || seq > g->next;
+        if (begun && within)
             fault = give_begun(g);
-        first = false;
+        begun = false;
         for (size_t i = 0; fault == 0 && i < got && !g->stopped; i++)
             give_entry(g, c.reply->element[i]);
         if (fault == 0 && got == count) {
@@ -336,9 +328,17 @@ static int give_all(struct giving *g)
         size_t left = g->max_bytes > g->bytes ? g->max_bytes - g->bytes : 0;
         count = left / each + 1 < ENTRIES_MOST ? left / each + 1 : ENTRIES_MOST;
     }
-    if (!g->stopped && g->next <= g->at_first.last_seq)
-        give_hole(g, g->at_first.last_seq + 1);
+    if (!g->stopped && g->next < until)
+        give_hole(g, until);
     return 0;
+}
+
+static int give_all(struct giving *g)
+{
+    char low[ENTRY_ID_BYTES];
+    uint64_t from = g->next > g->at_first.kept_from ? g->next : g->at_first.kept_from;
+    entry_id(low, "", from, 0);
+    return records_give(g, low, g->next == from, g->at_first.last_seq + 1);
 }
 
 int redis_read(struct store *s, struct sl_slice sandbox, uint64_t from_seq, size_t max_bytes,
@@ -354,6 +354,7 @@ int redis_read(struct store *s, struct sl_slice sandbox, uint64_t from_seq, size
         g = (struct giving){.redis = r,
                             .id = sandbox,
                             .at_first = r->shown,
+                            .end = "+",
                             .next = from_seq ? from_seq : 1,
                             .max_bytes = max_bytes,
                             .each = each,

@@ -11,6 +11,30 @@ enum { GAP_BYTES = 1024 };
  */
 int watched_see(struct redis *r, const struct life *l);
 
+/* ---- giving records ---- */
+
+struct giving {
+    struct redis *redis;
+    struct sl_slice id;
+    struct life at_first, now; /* the sandbox when the read began, and as of the last entries */
+    const char *end;           /* of the range of ids asked for */
+    uint64_t next;             /* number that is due */
+    uint64_t entry_seq;        /* id of the entry that is given; 0: a gap made up */
+    uint32_t entry_sub;
+    size_t max_bytes, bytes;
+    bool any, stopped, more;
+    store_each *each;
+    void *arg;
+};
+/*
+ * Gives the entries from `low` to `end`, and gaps for what is missing of the lines from `next` to `until`
+ * (not included). With `begun`, the first may be one that began before. -EAGAIN: the sandbox is not what it
+ * was.
+ */
+int records_give(struct giving *g, const char *low, bool begun, uint64_t until);
+
+/* ---- asking ---- */
+
 /* A round of reading commands, tried again where a connection was gone; nothing is asked while Redis is down.
  */
 void home_ask(struct redis *r, struct call *calls, size_t count);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "redis.h"
+#include "export.h"
 #include "wire/timestamp.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -42,6 +42,7 @@ static struct redis *redis_new(const struct store_options *options)
         return NULL;
     r->options = *options;
     r->options.location = NULL;
+    atomic_init(&r->hold_ns, INT64_MAX);
     r->queue_end = &r->queue;
     r->good_end = &r->good;
     r->bad_end = &r->bad;
@@ -74,6 +75,9 @@ int redis_open(const struct store_options *options, struct store **ret, const ch
         return -EINVAL;
     script_init(&append_script);
     script_init(&heads_script);
+    script_init(&note_script);
+    script_init(&consumer_script);
+    script_init(&lease_script);
     struct redis *r = redis_new(options);
     if (!r)
         return -ENOMEM;
@@ -110,12 +114,14 @@ static void redis_run(struct store *s)
     struct store_batch *good = r->good, *bad = r->bad;
     struct ids *grown = r->grown, *notes = r->notes_in;
     struct compaction *compacted = r->compacted;
+    struct changing *changed = r->changed;
     bool tick = r->tick;
     r->good = r->bad = NULL;
     r->good_end = &r->good;
     r->bad_end = &r->bad;
     r->grown = r->notes_in = NULL;
     r->compacted = NULL;
+    r->changed = NULL;
     r->tick = false;
     r->epoch = r->epoch_found;
     r->setbacks = r->setbacks_found;
@@ -144,6 +150,19 @@ static void redis_run(struct store *s)
     for (struct ids *i = notes; i && r->options.told; i = i->next)
         r->options.told(r->options.arg, sl_slice(i->id, i->bytes));
     ids_free(notes);
+    struct changing *in_order = NULL;
+    while (changed) {
+        struct changing *next = changed->next;
+        changed->next = in_order;
+        in_order = changed;
+        changed = next;
+    }
+    while (in_order) {
+        struct changing *next = in_order->next;
+        in_order->change->done(in_order->change, in_order->answer);
+        free(in_order);
+        in_order = next;
+    }
     while (compacted) {
         struct compaction *next = compacted->next;
         compacted->done(compacted->arg, compacted->fault);
@@ -176,6 +195,13 @@ static void redis_close(struct store *s)
         c->fault = -ECANCELED;
         c->next = r->compacted;
         r->compacted = c;
+    }
+    while (r->changes) {
+        struct changing *c = r->changes;
+        r->changes = c->next;
+        c->answer = -ECANCELED;
+        c->next = r->changed;
+        r->changed = c;
     }
     r->tick = false;
     redis_run(s);
@@ -270,6 +296,10 @@ static const struct store_engine engine = {
     .read = redis_read,
     .seek_time = redis_seek_time,
     .seek_back = redis_seek_back,
+    .consumer_change = redis_consumer_change,
+    .lease = redis_lease,
+    .scan = redis_scan,
+    .consumers = redis_consumers,
     .stats = redis_stats,
     .compact = redis_compact,
 };

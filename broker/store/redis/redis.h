@@ -68,6 +68,13 @@ struct compaction {
     int fault;
 };
 
+/* A change of an export consumer, on its way. */
+struct changing {
+    struct changing *next;
+    struct store_consumer_change *change;
+    int answer;
+};
+
 struct redis {
     struct store store;
     struct store_options options;
@@ -77,6 +84,10 @@ struct redis {
     atomic_uint topology;             /* moved by the watcher when servers changed */
     atomic_bool down;                 /* the watcher gets no answer: home does not ask */
     atomic_bool closing;
+    atomic_bool exporting; /* there are consumers: what comes is noted for them */
+    _Atomic int64_t
+        hold_ns; /* what was committed then or later is still owed to one; INT64_MAX: nothing is */
+    atomic_uint_fast64_t overruns; /* how often more was owed than the options let it hold */
 
     pthread_mutex_t mutex;
     pthread_cond_t work; /* for the writer */
@@ -86,6 +97,7 @@ struct redis {
     struct ids *grown;
     struct ids *notes_out, *notes_in;
     struct ids *fallen; /* for the writer: birth and id of what lost lines that home has seen */
+    struct changing *changes, *changed; /* newest first */
     struct compaction *compactions, *compacted;
     bool tick; /* a second has passed */
     uint64_t epoch_found, setbacks_found;

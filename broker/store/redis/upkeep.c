@@ -47,6 +47,7 @@ static bool decide(struct writer *w, struct box *b, const redisReply *entries)
 {
     const struct store_options *o = &w->redis->options;
     int64_t cutoff_ns = o->retention_age_ns ? sl_now_ns() - o->retention_age_ns : INT64_MIN;
+    int64_t hold_ns = atomic_load(&w->redis->hold_ns);
     b->trim_from = b->life.kept_from;
     b->trim_to = b->trim_bytes = 0;
     for (size_t i = 0; i + 1 < entries->elements; i += 2) {
@@ -58,7 +59,7 @@ static bool decide(struct writer *w, struct box *b, const redisReply *entries)
         bool too_old = h.commit_ns < cutoff_ns;
         bool too_much = o->sandbox_bytes && kept >= o->sandbox_bytes + h.text_bytes && h.text_bytes > 0;
         bool gap_before_gone = h.lines == 0 && b->trim_to && seq == b->trim_to;
-        if (!too_old && !too_much && !gap_before_gone)
+        if ((!too_old && !too_much && !gap_before_gone) || h.commit_ns >= hold_ns)
             break;
         b->trim_bytes += h.text_bytes;
         b->trim_to = seq + h.lines;

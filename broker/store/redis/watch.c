@@ -4,7 +4,7 @@
  * still the same store. Home then looks after the sandboxes that somebody waits for, since a message may get
  * lost.
  */
-#include "redis.h"
+#include "export.h"
 #include "wire/timestamp.h"
 #include <assert.h>
 #include <errno.h>
@@ -110,6 +110,8 @@ static void look(struct redis *r, struct link *l)
             sandboxes = (uint64_t)c.reply->integer;
     }
     call_end(&c);
+    if (fault == 0)
+        export_look(r, l);
     pthread_mutex_lock(&r->mutex);
     memcpy(r->watch_trouble, fault || refuses ? why : "", fault || refuses ? sizeof why : 1);
     r->setbacks_found += setback;

@@ -4,7 +4,7 @@
  * sandbox, all in one pipelined round. A script that finds another token than the one judged against gives
  * back what is there; the sandbox is judged anew and sent again.
  */
-#include "writer.h"
+#include "export.h"
 #include "wire/timestamp.h"
 #include <assert.h>
 #include <errno.h>
@@ -437,6 +437,7 @@ static void commit(struct writer *w, struct store_batch *batches)
     }
     writer_round(w);
     writer_tell(w, batches, began_ns);
+    export_note(w);
     for (size_t i = 0; i < w->box_count; i++)
         if (w->boxes[i]->written)
             upkeep_look(w, w->boxes[i]);
@@ -499,6 +500,16 @@ void *writer_main(void *arg)
             struct store_batch *batches = dequeue(r);
             pthread_mutex_unlock(&r->mutex);
             commit(w, batches);
+        } else if (r->changes) {
+            struct changing *changes = NULL;
+            while (r->changes) {
+                struct changing *next = r->changes->next;
+                r->changes->next = changes;
+                changes = r->changes;
+                r->changes = next;
+            }
+            pthread_mutex_unlock(&r->mutex);
+            export_changes(w, changes);
         } else if (r->fallen) {
             struct ids *fallen = r->fallen;
             r->fallen = NULL;
@@ -511,6 +522,9 @@ void *writer_main(void *arg)
             r->compactions = NULL;
             pthread_mutex_unlock(&r->mutex);
             upkeep_all(w, compactions);
+        } else if (export_due(w)) {
+            pthread_mutex_unlock(&r->mutex);
+            export_step(w);
         } else if (upkeep_due(w)) {
             pthread_mutex_unlock(&r->mutex);
             upkeep_step(w);

@@ -19,9 +19,11 @@ struct writer {
     int64_t now_ns;
     uint64_t tokens, last_birth_us;
     unsigned jitter;
-    struct ids *overfull; /* sandboxes to be looked at by upkeep_trim() */
-    int64_t sweep_ns;     /* when the next sweep begins */
-    uint64_t sweep_at;    /* how far in the list the present one is */
+    struct ids *overfull;    /* sandboxes to be looked at by upkeep_trim() */
+    int64_t sweep_ns;        /* when the next sweep begins */
+    uint64_t sweep_at;       /* how far in the list the present one is */
+    int64_t export_sweep_ns; /* the same, for what was not noted for export */
+    uint64_t export_at;      /* by birth */
 };
 
 int writer_join(struct writer *w, struct sl_slice id, struct box **ret);
