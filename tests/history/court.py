@@ -23,7 +23,7 @@ class Court:
         self.ended = queue.Queue()
         self.left = 0
         self.lock = threading.Lock()
-        self.sum = dict.fromkeys(("sandboxes", "written", "numbered", "delivered", "gaps", "missing", "late", "readers", "connects", "resumes", "final", "probes", "taken over"), 0)
+        self.sum = dict.fromkeys(("sandboxes", "written", "numbered", "delivered", "gaps", "missing", "late", "readers", "connects", "resumes", "final", "probes", "taken over", "left running"), 0)
         self.kinds = {}
         self.dice = random.Random(f"{seed}/court")
         self.threads = [threading.Thread(target=self._work, daemon=True) for _ in range(3)]
@@ -130,9 +130,10 @@ class Court:
                 raise Violation("end", box.name, f"not stopped {OVER_S} s after its end by {box.ending}: status {status}, {state}; written {box.box.written}")
             if box.ending == "put" and state and time.monotonic() - box.ended > 15:
                 self._put(box.name, 7)
-            if box.unseen_end and time.monotonic() - box.ended > 20:
+            if box.ending == "removed" and time.monotonic() - box.ended > (20 if box.unseen_end else 60):
                 # A collector that comes back asks the broker about the sandboxes it finds; of these it finds nothing.
-                self.sum["taken over"] += not box.taken_over
+                self.sum["taken over"] += not box.taken_over and box.unseen_end
+                self.sum["left running"] += not box.taken_over and not box.unseen_end
                 box.taken_over = True
                 self._put(box.name, 7)
             return False
