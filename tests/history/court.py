@@ -176,6 +176,8 @@ class Court:
                 return False
             view = View(box.box, f"{form} of {box.name}, read when it was over")
             READ[form](view, body)
+            if form == "sse" and view.over is None and not late:
+                return False  # cut: only `end` tells that it was whole
             if form == "text":
                 view.next_seq = None
             # After a stop by PUT without its collector the rest comes later.
