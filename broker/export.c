@@ -17,6 +17,7 @@
 enum {
     WAITING_MAX = 4 * SL_CONSUMERS_MAX,
     RELEASED_KEPT = 64,
+    ORPHAN_MS = 1500,
     HEAD_MOST_BYTES = 8 + 8 + 1 + 2 * (1 + SL_CHECKPOINT_MAX_BYTES),
     ITEMS_BYTES = SL_PAGE_MAX_BYTES + SL_RECORD_MAX_BYTES + (64 << 10),
     METRICS_LINE_BYTES = 160,
@@ -283,6 +284,17 @@ void exports_grown(struct exports *e)
     e->news = true;
 }
 
+/* Its gateway is gone, or only the connection: then it has a moment to ask again. */
+static bool is_orphan(struct exports *e, struct waiting *w)
+{
+    if (sl_request_alive(w->request))
+        return false;
+    (void)store_lease(e->store, w->scan.consumer, w->scan.holder,
+                      w->scan.ttl_ms < ORPHAN_MS ? w->scan.ttl_ms : ORPHAN_MS);
+    sl_request_refuse(w->request, SL_STATUS_UNAVAILABLE, NULL);
+    return true;
+}
+
 void exports_wake(struct exports *e, int64_t now_ns)
 {
     if (e->waits == 0 || (!e->news && now_ns < e->look_ns))
@@ -292,7 +304,7 @@ void exports_wake(struct exports *e, int64_t now_ns)
     struct waiting *next;
     for (struct waiting *w = LIST_FIRST(&e->waiting); w; w = next) {
         next = LIST_NEXT(w, link);
-        if (try_scan(e, w->request, &w->scan, &w->at, false))
+        if (is_orphan(e, w) || try_scan(e, w->request, &w->scan, &w->at, false))
             leave(e, w);
     }
 }
@@ -309,8 +321,7 @@ int64_t exports_run(struct exports *e, int64_t now_ns)
     struct waiting *next;
     for (struct waiting *w = LIST_FIRST(&e->waiting); w; w = next) {
         next = LIST_NEXT(w, link);
-        if (!sl_request_alive(w->request)) {
-            sl_request_refuse(w->request, SL_STATUS_UNAVAILABLE, NULL);
+        if (is_orphan(e, w)) {
             leave(e, w);
         } else if (w->deadline_ns <= now_ns) {
             try_scan(e, w->request, &w->scan, &w->at, true);

@@ -21,14 +21,14 @@
 
 #define KEEP_ALIVE_NS (INT64_C(15) * SL_NS_PER_S)
 #define PATIENCE_NS   (INT64_C(30) * SL_NS_PER_S) /* how long one that does not follow waits for a broker */
-#define RENEW_NS      (INT64_C(3) * SL_NS_PER_S)
+#define RENEW_NS      (INT64_C(1) * SL_NS_PER_S)
 
 enum {
     STREAM_FILL_BYTES = 128 << 10,
     STREAM_MOST_BYTES = 64 << 20,
     STREAM_KEEP_BYTES = 512 << 10,
     WAIT_MS = 5000,
-    LEASE_MS = 10000,
+    LEASE_MS = 4000, /* renewed each second */
     KNOWN_MOST = 1 << 16,
     INFOS_MAX = 32,  /* asked at once */
     AHEAD_MAX = 256, /* items that are looked at for them */
