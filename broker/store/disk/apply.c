@@ -45,30 +45,9 @@ static bool names_have(const struct details *d, struct sl_slice name)
     return false;
 }
 
-int details_new(struct sl_slice host, struct sl_slice pairs, uint16_t labels, struct sl_slice names,
-                uint8_t name_count, struct details **ret)
-{
-    struct details *d = malloc(sizeof *d + host.bytes + pairs.bytes + names.bytes);
-    if (!d)
-        return -ENOMEM;
-    *d = (struct details){
-        .labels = labels,
-        .host_bytes = (uint16_t)host.bytes,
-        .pairs_bytes = (uint32_t)pairs.bytes,
-        .names_bytes = (uint32_t)names.bytes,
-        .names = name_count,
-    };
-    struct sl_writer w = sl_writer(d->data, host.bytes + pairs.bytes + names.bytes);
-    sl_write_slice(&w, host);
-    sl_write_slice(&w, pairs);
-    sl_write_slice(&w, names);
-    assert(!w.failed);
-    *ret = d;
-    return 0;
-}
-
 /* A container's name is noted when its first line comes; more than 255 are not noted, only stored. */
-static int names_note(const struct details *old, const struct sl_block_header *header, struct details **ret)
+static int names_note(struct table *t, const struct details *old, const struct sl_block_header *header,
+                      struct details **ret)
 {
     uint8_t fresh[255 * (1 + SL_ID_MAX_BYTES)];
     struct sl_writer w = sl_writer(fresh, sizeof fresh);
@@ -92,14 +71,15 @@ static int names_note(const struct details *old, const struct sl_block_header *h
     if (had.bytes)
         memcpy(all, had.data, had.bytes);
     memcpy(all + had.bytes, fresh, w.bytes);
-    int fault = details_new(details_host(old), details_pairs(old), old ? old->labels : 0,
+    int fault = details_get(&t->details, details_host(old), details_pairs(old), old ? old->labels : 0,
                             sl_slice(all, had.bytes + w.bytes), (uint8_t)count, ret);
     free(all);
     return fault;
 }
 
 /* Host and labels of the change over those that are there; labels past SL_LABELS_MAX are left out. */
-static int details_change(const struct details *old, const struct sl_change *change, struct details **ret)
+static int details_change(struct table *t, const struct details *old, const struct sl_change *change,
+                          struct details **ret)
 {
     struct sl_slice had = details_pairs(old);
     size_t most = had.bytes + (change->fields & SL_CHANGE_LABELS ? change->label_pairs.bytes : 0);
@@ -127,8 +107,8 @@ static int details_change(const struct details *old, const struct sl_change *cha
     }
     assert(!w.failed);
     struct sl_slice host = change->fields & SL_CHANGE_HOST ? change->host : details_host(old);
-    int fault =
-        details_new(host, sl_slice(pairs, w.bytes), count, details_names(old), old ? old->names : 0, ret);
+    int fault = details_get(&t->details, host, sl_slice(pairs, w.bytes), count, details_names(old),
+                            old ? old->names : 0, ret);
     free(pairs);
     return fault;
 }
@@ -213,14 +193,13 @@ static int index_reserve(struct sandbox *b, struct segment *segment, uint64_t fi
         last->capacity *= 2;
         return 0;
     }
-    struct extent *wider = realloc(b->extents, (b->extent_count + 1) * sizeof *wider);
-    if (!wider)
-        return -ENOMEM;
-    b->extents = wider;
+    int fault = sandbox_extents_reserve(b, b->extent_count + 1);
+    if (fault)
+        return fault;
     struct entry *entries = malloc(2 * sizeof *entries);
     if (!entries)
         return -ENOMEM;
-    wider[b->extent_count++] =
+    b->extents[b->extent_count++] =
         (struct extent){.segment = segment, .first_seq = first_seq, .entries = entries, .capacity = 2};
     return 0;
 }
@@ -287,11 +266,11 @@ int table_apply_block(struct table *t, struct segment *segment, uint64_t offset,
         (header->flags & SL_BLOCK_ALSO && (fault = sandbox_source_get(b, header->also.source.key, &also))) ||
         (!b->alive && (fault = table_reserve_birth(t))) ||
         (indexed && (fault = index_reserve(b, segment, record->first_seq))) ||
-        (header->lines > 0 && (fault = names_note(b->details, header, &noted))))
+        (header->lines > 0 && (fault = names_note(t, b->details, header, &noted))))
         return fault;
 
     if (noted) {
-        free(b->details);
+        details_put(&t->details, b->details);
         b->details = noted;
     }
     if (!b->alive)
@@ -360,11 +339,11 @@ int table_apply_change(struct table *t, const struct sl_change *change, int64_t 
     if (begins && (fault = table_reserve_birth(t)))
         return fault;
     if (change->fields & (SL_CHANGE_HOST | SL_CHANGE_LABELS) &&
-        (fault = details_change(b->details, change, &details)))
+        (fault = details_change(t, b->details, change, &details)))
         return fault;
 
     if (details) {
-        free(b->details);
+        details_put(&t->details, b->details);
         b->details = details;
     }
     b->durable = true;
@@ -397,7 +376,7 @@ int table_apply_delete(struct table *t, struct sl_slice id, struct applied *ret)
         return TABLE_MISFIT;
     table_remove_birth(t, b);
     sandbox_drop_extents(b);
-    free(b->details);
+    details_put(&t->details, b->details);
     b->details = NULL;
     for (uint16_t i = 0; i < b->source_count; i++) {
         if (b->sources[i].bits & SOURCE_DURABLE)

@@ -4,21 +4,40 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* Sources that came since begin as what is durable of them: nothing. */
+static int pending_reserve(struct pending *p, uint16_t count)
+{
+    if (count <= p->capacity)
+        return 0;
+    struct pending_source *wider = realloc(p->sources, count * sizeof *wider);
+    if (!wider)
+        return -ENOMEM;
+    memset(&wider[p->capacity], 0, (size_t)(count - p->capacity) * sizeof *wider);
+    p->sources = wider;
+    p->capacity = count;
+    return 0;
+}
+
+static struct pending_source *pending_source(const struct sandbox *b, const struct source *s)
+{
+    return &b->pending->sources[s - b->sources];
+}
+
 static int pending_get(struct judge *j, struct sandbox *b, struct pending **ret)
 {
     if (!b->pending) {
         struct pending *p = calloc(1, sizeof *p);
-        if (!p)
+        if (!p || pending_reserve(p, b->source_count)) {
+            free(p);
             return -ENOMEM;
+        }
         p->sandbox = b;
         p->alive = b->alive;
         p->last_seq = b->alive ? b->last_seq : 0;
         p->floor_ns = b->alive ? b->floor_ns : INT64_MIN;
         for (uint16_t i = 0; i < b->source_count; i++) {
-            struct source *s = &b->sources[i];
-            s->pending_offset = s->offset;
-            s->pending_incarnation = s->incarnation;
-            s->pending_bits = s->bits;
+            const struct source *s = &b->sources[i];
+            p->sources[i] = (struct pending_source){s->offset, s->incarnation, s->bits};
         }
         p->next = j->first;
         p->link = &j->first;
@@ -39,6 +58,7 @@ static void pending_end(struct judge *j, struct pending *p)
     if (p->next)
         p->next->link = p->link;
     b->pending = NULL;
+    free(p->sources);
     free(p);
     uint16_t kept = 0;
     for (uint16_t i = 0; i < b->source_count; i++) {
@@ -79,16 +99,18 @@ static struct standing standing_of(const struct sandbox *b, const uint8_t key[16
     const struct source *s = b ? sandbox_source(b, key) : NULL;
     if (!s)
         return (struct standing){0};
-    bool pending = b->pending;
-    uint8_t bits = pending ? s->pending_bits : s->bits;
+    struct pending_source at = {s->offset, s->incarnation, s->bits};
+    if (b->pending)
+        at = *pending_source(b, s);
+    uint8_t bits = at.bits;
     if (!(bits & SOURCE_DURABLE))
         return (struct standing){0};
     return (struct standing){
         .known = true,
         .buried = bits & SOURCE_BURIED,
         .closed = bits & SOURCE_CLOSED,
-        .incarnation = pending ? s->pending_incarnation : s->incarnation,
-        .offset = pending ? s->pending_offset : s->offset,
+        .incarnation = at.incarnation,
+        .offset = at.offset,
     };
 }
 
@@ -107,11 +129,10 @@ static uint8_t judge_range(const struct standing *at, const struct sl_source_ran
 
 static void source_take(struct sandbox *b, const struct sl_source_range *range, bool close)
 {
-    struct source *s = sandbox_source(b, range->source.key);
-    s->pending_incarnation = range->source.incarnation;
-    s->pending_offset = range->to;
-    s->pending_bits =
-        (uint8_t)(((s->pending_bits | SOURCE_DURABLE) & ~SOURCE_CLOSED) | (close ? SOURCE_CLOSED : 0));
+    struct pending_source *s = pending_source(b, sandbox_source(b, range->source.key));
+    s->incarnation = range->source.incarnation;
+    s->offset = range->to;
+    s->bits = (uint8_t)(((s->bits | SOURCE_DURABLE) & ~SOURCE_CLOSED) | (close ? SOURCE_CLOSED : 0));
 }
 
 static int judge_block(struct judge *j, struct store_item *item, struct sl_record *record)
@@ -141,7 +162,8 @@ static int judge_block(struct judge *j, struct store_item *item, struct sl_recor
     if (fault)
         return fault;
     if ((fault = pending_get(j, b, &p)) || (fault = sandbox_source_get(b, h->range.source.key, &ignored)) ||
-        (h->flags & SL_BLOCK_ALSO && (fault = sandbox_source_get(b, h->also.source.key, &ignored)))) {
+        (h->flags & SL_BLOCK_ALSO && (fault = sandbox_source_get(b, h->also.source.key, &ignored))) ||
+        (fault = pending_reserve(p, b->source_count))) {
         if (b->pending && !b->pending->in_flight)
             pending_end(j, b->pending);
         else if (!b->durable && !b->pending)
@@ -211,8 +233,8 @@ static int judge_delete(struct judge *j, struct store_item *item)
     }
     p->alive = false;
     for (uint16_t i = 0; i < b->source_count; i++) {
-        if (b->sources[i].pending_bits & SOURCE_DURABLE)
-            b->sources[i].pending_bits |= SOURCE_BURIED;
+        if (p->sources[i].bits & SOURCE_DURABLE)
+            p->sources[i].bits |= SOURCE_BURIED;
     }
     p->in_flight++;
     return 0;

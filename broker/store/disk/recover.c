@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-enum { SCAN_WINDOW_BYTES = 4 << 20 };
+enum { SCAN_WINDOW_BYTES = 4 << 20, EXPECT_MOST = 4 << 20 };
 static_assert((int)SCAN_WINDOW_BYTES > (int)SL_RECORD_MAX_BYTES, "any record fits the window");
 
 static const char store_file[] = "store";
@@ -221,6 +221,7 @@ struct loading {
     uint64_t header_bytes; /* 0: the header can't be read */
     uint64_t limit;
     uint64_t last_birth;
+    size_t states; /* in its index */
 };
 
 static void set_limits(struct loading *all, size_t count, const struct segment_header *header)
@@ -238,16 +239,20 @@ static void set_limits(struct loading *all, size_t count, const struct segment_h
 
 /*
  * True when the file ends with an index of a newer version. The header of a segment says as much; but it is
- * the older program's when the newer one sealed what that had left.
+ * the older program's when the newer one sealed what that had left. *ret_states: how many the index has.
  */
-static bool index_newer(struct disk *d, const struct segment *s)
+static bool index_newer(struct disk *d, const struct segment *s, size_t *ret_states)
 {
     uint8_t last[TRAILER_BYTES];
     struct trailer trailer;
     int64_t size = io_size(d->io, s->file);
-    return size >= TRAILER_BYTES &&
-           io_read(d->io, s->file, (uint64_t)size - TRAILER_BYTES, last, TRAILER_BYTES) == TRAILER_BYTES &&
-           trailer_decode(last, (uint64_t)size, &trailer) == FORMAT_NEWER;
+    if (size < TRAILER_BYTES ||
+        io_read(d->io, s->file, (uint64_t)size - TRAILER_BYTES, last, TRAILER_BYTES) != TRAILER_BYTES)
+        return false;
+    int answer = trailer_decode(last, (uint64_t)size, &trailer);
+    if (answer == 0)
+        *ret_states = trailer.states;
+    return answer == FORMAT_NEWER;
 }
 
 static bool is_replaced(const struct found *found, const struct segment_name *name)
@@ -285,7 +290,7 @@ static int open_segments(struct disk *d, const struct found *found, struct loadi
         count++;
         struct segment_header header;
         int answer = read_header(d, l->segment, window, &header, &l->header_bytes);
-        if (answer == FORMAT_NEWER || (answer >= 0 && index_newer(d, l->segment)))
+        if (answer == FORMAT_NEWER || (answer >= 0 && index_newer(d, l->segment, &l->states)))
             return -EPROTONOSUPPORT;
         if (answer < 0)
             return answer;
@@ -522,6 +527,11 @@ static int load_all(struct disk *d, const struct found *found, uint8_t *window)
         return -ENOMEM;
     size_t count = 0;
     int fault = open_segments(d, found, all, window, &count);
+    /* Once, or each of a million sandboxes would be moved some ten times. Most may be the same ones again. */
+    size_t states = 0;
+    for (size_t i = 0; i < count; i++)
+        states += all[i].states;
+    table_expect(&d->table, states < EXPECT_MOST ? states : EXPECT_MOST);
     for (size_t i = 0; i < count && !fault; i++) {
         fault = load_segment(d, &all[i], window);
         struct segment *s = all[i].segment;
@@ -586,7 +596,10 @@ int disk_recover(struct disk *d, const char **ret_why)
         goto out;
     if (found.count)
         qsort(found.names, found.count, sizeof *found.names, compare_names);
+    d->table.loading = true;
     fault = load_all(d, &found, window);
+    if (!fault)
+        fault = table_loaded(&d->table);
     if (fault) {
         *ret_why = disk_fault_text(fault);
         goto out;

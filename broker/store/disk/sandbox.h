@@ -8,6 +8,7 @@
  * Home thread. Faults: -ENOMEM only; a record whose application failed with it leaves the table as it was.
  */
 #pragma once
+#include "details.h"
 #include "wire/message.h"
 
 struct segment;
@@ -46,28 +47,19 @@ enum source_bits {
 struct source {
     uint8_t key[16];
     uint64_t offset;
-    uint64_t pending_offset;
     uint64_t open_from;
     uint64_t fingerprint;
     uint32_t incarnation;
-    uint32_t pending_incarnation;
     uint16_t fingerprint_bytes;
     uint8_t bits;
-    uint8_t pending_bits;
 };
 
-/* Host, labels and names: changed rarely, replaced whole. One allocation. */
-struct details {
-    uint16_t labels;
-    uint16_t host_bytes;
-    uint32_t pairs_bytes;
-    uint32_t names_bytes;
-    uint8_t names;
-    uint8_t data[]; /* host, pairs, names */
+/* A source as it will be once all in flight is durable. */
+struct pending_source {
+    uint64_t offset;
+    uint32_t incarnation;
+    uint8_t bits;
 };
-
-int details_new(struct sl_slice host, struct sl_slice pairs, uint16_t labels, struct sl_slice names,
-                uint8_t name_count, struct details **ret);
 
 struct pending {
     struct sandbox *sandbox;
@@ -77,8 +69,11 @@ struct pending {
     int64_t floor_ns;
     uint32_t in_flight; /* items */
     bool alive;
+    uint16_t capacity;
+    struct pending_source *sources; /* as many as the sandbox has, in its order */
 };
 
+/* One allocation while it has one source and one extent, as idle ones do: see README on memory. */
 struct sandbox {
     struct sandbox *next; /* of the same bucket */
     uint64_t birth;       /* of the present life, or of the last one */
@@ -92,10 +87,12 @@ struct sandbox {
     uint64_t text_bytes;      /* ever */
     uint64_t kept_text_bytes; /* in the extents */
     struct details *details;
-    struct source *sources;
-    struct extent *extents; /* ascending */
+    struct source *sources; /* &one_source, or malloc'd */
+    struct extent *extents; /* ascending; &one_extent, or malloc'd */
     struct hot_list *hot;
     struct pending *pending;
+    struct source one_source;
+    struct extent one_extent;
     uint32_t hash;
     uint32_t version;
     uint32_t extent_count;
@@ -111,6 +108,7 @@ struct sandbox {
 };
 
 struct table {
+    struct details_set details;
     struct sandbox **buckets;
     size_t mask;
     size_t count;
@@ -118,10 +116,15 @@ struct table {
     size_t alive;
     size_t alive_capacity;
     uint64_t last_birth; /* the greatest ever given */
+    bool loading;        /* by_birth is made at the end */
 };
 
 int table_init(struct table *t);
 void table_fini(struct table *t);
+/* While it is loading, in whatever order, by_birth is not kept; table_loaded() makes it. Fault: -ENOMEM. */
+int table_loaded(struct table *t);
+/* So many sandboxes are coming. */
+void table_expect(struct table *t, size_t count);
 /* NULL when there is none. */
 struct sandbox *table_find(const struct table *t, struct sl_slice id);
 /* Finds or makes one that is neither durable nor alive. */
@@ -166,6 +169,9 @@ bool sandbox_change_revives(const struct sl_change *change);
 struct source *sandbox_source(const struct sandbox *b, const uint8_t key[16]);
 /* Finds or makes one that is not durable. Pointers to sources are void after. */
 int sandbox_source_get(struct sandbox *b, const uint8_t key[16], struct source **ret);
+/* Room for so many, in all. Pointers to them are void after. Faults: -ENOMEM. */
+int sandbox_sources_reserve(struct sandbox *b, uint16_t count);
+int sandbox_extents_reserve(struct sandbox *b, uint32_t count);
 void sandbox_drop_extents(struct sandbox *b);
 /* The first line kept; last_seq + 1 when none is. */
 uint64_t sandbox_oldest(const struct sandbox *b);

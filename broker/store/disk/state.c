@@ -205,36 +205,26 @@ int table_apply_state(struct table *t, const struct state *state, struct segment
     if (fault)
         return fault;
     bool holds = segment && state->alive && state->part.count;
-    struct source *sources = calloc(state->source_count ? state->source_count : 1u, sizeof *sources);
-    struct details *details = NULL;
-    struct extent *extents = NULL;
-    if (holds && b->alive && b->birth == state->birth) {
-        /* In place: a failure below leaves it a little larger, nothing else. */
-        extents = realloc(b->extents, (b->extent_count + 1) * sizeof *extents);
-        if (extents)
-            b->extents = extents;
-    } else if (holds) {
-        extents = calloc(1, sizeof *extents);
-    }
-    if (!sources || (holds && !extents) || table_reserve_birth(t) ||
-        details_new(state->host, state->pairs, state->labels, state->names, state->name_count, &details)) {
-        free(sources);
-        if (extents && extents != b->extents)
-            free(extents);
-        return -ENOMEM;
-    }
-    if (b->alive && (!state->alive || b->birth != state->birth)) {
+    bool goes_on = b->alive && state->alive && b->birth == state->birth;
+    struct details *details;
+    /* In place: a failure leaves it a little larger, nothing else. */
+    uint16_t sources = b->source_count > state->source_count ? b->source_count : state->source_count;
+    if ((fault = sandbox_sources_reserve(b, sources)) ||
+        (holds && goes_on && (fault = sandbox_extents_reserve(b, b->extent_count + 1))) ||
+        (fault = table_reserve_birth(t)) ||
+        (fault = details_get(&t->details, state->host, state->pairs, state->labels, state->names,
+                             state->name_count, &details)))
+        return fault;
+    if (b->alive && !goes_on) {
         table_remove_birth(t, b);
         sandbox_drop_extents(b);
         ret->ended = true;
     }
-    free(b->sources);
-    free(b->details);
-    b->sources = sources;
-    b->source_count = 0;
+    details_put(&t->details, b->details);
     b->details = details;
+    b->source_count = 0;
     struct sl_reader r = sl_reader(state->sources);
-    while (b->source_count < state->source_count && state_source_next(&r, &sources[b->source_count]))
+    while (b->source_count < state->source_count && state_source_next(&r, &b->sources[b->source_count]))
         b->source_count++;
     b->last_seq = state->last_seq;
     b->kept_from = state->kept_from;
@@ -257,7 +247,6 @@ int table_apply_state(struct table *t, const struct state *state, struct segment
             table_insert_birth(t, b);
     }
     if (holds) {
-        b->extents = extents;
         b->extents[b->extent_count++] = (struct extent){
             .segment = segment,
             .first_seq = state->part.first_seq,
