@@ -11,16 +11,34 @@ enum { PAGE_LIMIT = 1000 };
 
 static int path_of(const struct catalog_query *query, const char *page, char **ret)
 {
-    char *label = query->label ? curl_easy_escape(NULL, query->label, 0) : NULL;
-    char *mark = page ? curl_easy_escape(NULL, page, 0) : NULL;
-    int n = -1;
-    if ((!query->label || label) && (!page || mark))
-        n = asprintf(ret, "/v1/sandboxes?limit=%d%s%s%s%s%s%s", PAGE_LIMIT, query->state ? "&state=" : "",
-                     query->state ? query->state : "", label ? "&label=" : "", label ? label : "",
-                     mark ? "&page=" : "", mark ? mark : "");
-    curl_free(label);
+    char *mark = page ? curl_easy_escape(NULL, page, 0) : NULL, *path = NULL;
+    size_t bytes;
+    FILE *out = page && !mark ? NULL : open_memstream(&path, &bytes);
+    if (!out) {
+        curl_free(mark);
+        return -ENOMEM;
+    }
+    fprintf(out, "/v1/sandboxes?limit=%d", PAGE_LIMIT);
+    if (query->state)
+        fprintf(out, "&state=%s", query->state);
+    bool ok = true;
+    for (size_t i = 0; query->labels && i < query->labels->count; i++) {
+        char *label = curl_easy_escape(NULL, query->labels->items[i], 0);
+        ok = ok && label;
+        if (label)
+            fprintf(out, "&label=%s", label);
+        curl_free(label);
+    }
+    if (mark)
+        fprintf(out, "&page=%s", mark);
     curl_free(mark);
-    return n < 0 ? -ENOMEM : 0;
+    ok = !ferror(out) && ok;
+    if (fclose(out) != 0 || !ok) {
+        free(path);
+        return -ENOMEM;
+    }
+    *ret = path;
+    return 0;
 }
 
 int catalog_read(const struct server *server, const struct catalog_query *query, bool quiet,

@@ -4,7 +4,8 @@
 #include "server.h"
 
 struct catalog_query {
-    const char *state, *label; /* NULL: any */
+    const char *state;                   /* NULL: any */
+    const struct sl_option_list *labels; /* KEY=VALUE, all of them; NULL: any */
 };
 
 /*

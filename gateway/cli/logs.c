@@ -23,7 +23,8 @@ static struct {
     struct server_options server;
     struct stream_query query;
     bool timestamps, raw, reconnect;
-    const char *label, *output;
+    struct sl_option_list labels; /* all of them */
+    const char *output;
 } options;
 
 static const char *tail_check(const char *text)
@@ -133,11 +134,12 @@ static const struct sl_option table[] = {
      .sentence = "--grep takes upper and lower case as equal"},
     {.name = "label",
      .letter = 'l',
-     .type = SL_OPTION_TEXT,
-     .value = &options.label,
+     .type = SL_OPTION_LIST,
+     .value = &options.labels,
      .unit = "KEY=VALUE",
      .check = label_check,
-     .sentence = "the sandboxes with this label; with -f those that come later join"},
+     .sentence =
+         "the sandboxes with this label, and with all others given; with -f those that come later join"},
     {.name = "output",
      .letter = 'o',
      .type = SL_OPTION_TEXT,
@@ -163,14 +165,15 @@ static const struct sl_program program = {
     .name = "sandlog logs",
     .usage = "[OPTION]... ID...",
     .sentence = "Print the log of a sandbox, or of several together.",
-    .epilogue = "Examples:\n"
-                "  sandlog logs -f web-1                  from the start, then live, until it stops\n"
-                "  sandlog logs -f -n 20 web-1 web-2      two together, each from its last 20 lines\n"
-                "  sandlog logs -f -l team=blue           all of a team, also those that come later\n"
-                "  sandlog logs -t --since 10m --stream stderr web-1\n"
-                "  sandlog logs --grep 'time ?out' -i -o json web-1 | jq -r .time\n"
-                "\n"
-                "Exit status: 0 all was printed, 1 an error, 2 bad usage, 130 Ctrl-C.\n",
+    .epilogue =
+        "Examples:\n"
+        "  sandlog logs -f web-1                  from the start, then live, until it stops\n"
+        "  sandlog logs -f -n 20 web-1 web-2      two together, each from its last 20 lines\n"
+        "  sandlog logs -f -l team=blue -l tier=1 all that have both labels, also those that come later\n"
+        "  sandlog logs -t --since 10m --stream stderr web-1\n"
+        "  sandlog logs --grep 'time ?out' -i -o json web-1 | jq -r .time\n"
+        "\n"
+        "Exit status: 0 all was printed, 1 an error, 2 bad usage, 130 Ctrl-C.\n",
     .options = table,
     .option_count = sizeof table / sizeof *table,
 };
@@ -231,7 +234,7 @@ struct reading {
 static int look_for_label(struct reading *r, bool quiet)
 {
     json_t *boxes = NULL;
-    struct catalog_query query = {.label = options.label};
+    struct catalog_query query = {.labels = &options.labels};
     int status = catalog_read(&r->server, &query, quiet, &boxes);
     if (status != 0)
         return status;
@@ -314,7 +317,7 @@ static int start_members(struct reading *r)
 
 static int read_all(struct reading *r)
 {
-    bool joins = options.label && options.query.follow;
+    bool joins = options.labels.count > 0 && options.query.follow;
     for (;;) {
         if (joins && sl_monotonic_ns() - r->looked_ns >= JOIN_NS) {
             look_for_label(r, true);
@@ -359,7 +362,7 @@ int command_logs(int argc, char **argv)
         if (members_add(&r.members, argv[i], false) < 0)
             abort(); /* at start-up, with nothing to lose */
     }
-    if (r.members.count == 0 && !options.label)
+    if (r.members.count == 0 && options.labels.count == 0)
         sl_usage_error(&program, "name a sandbox, or a label with -l; \"sandlog ps\" lists them");
     signal(SIGINT, terminal ? on_interrupt_terminal : on_interrupt);
     r.status = server_init(&r.server, &options.server);
@@ -369,17 +372,18 @@ int command_logs(int argc, char **argv)
     r.printer = (struct printer){
         .json = strcmp(options.output, "json") == 0,
         .timestamps = options.timestamps,
-        .prefix = r.members.count > 1 || options.label,
+        .prefix = r.members.count > 1 || options.labels.count > 0,
         .clean = terminal && !options.raw,
         .colours = term_colours_wanted(STDOUT_FILENO),
     };
-    if (options.label) {
+    if (options.labels.count > 0) {
         r.status = look_for_label(&r, false);
         if (r.status != 0)
             goto out;
         if (r.members.count == 0 && say_to_terminal())
-            say(options.query.follow ? "no sandbox has the label %s yet" : "no sandbox has the label %s",
-                options.label);
+            say("no sandbox has the label%s %s%s%s", options.labels.count > 1 ? "s" : "",
+                options.labels.items[0], options.labels.count > 1 ? " ..." : "",
+                options.query.follow ? " yet" : "");
     }
     static const struct stream_events events = {
         .line = on_line, .gap = on_gap, .pause = on_pause, .end = on_end};
