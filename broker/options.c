@@ -172,9 +172,9 @@ const struct broker_options *broker_options_read(int argc, char **argv)
     return &values;
 }
 
-char *broker_options_render(void)
+char *broker_options_json(void)
 {
-    return sl_options_render(&program);
+    return sl_options_json(&program);
 }
 
 int broker_keys_read(struct sl_link_keys **ret, char why[SL_LINK_WHY_BYTES])

@@ -27,8 +27,8 @@ struct broker_options {
 
 /* The daemon's table; its values point into one static struct, which is returned filled. */
 const struct broker_options *broker_options_read(int argc, char **argv);
-/* The values in use as INI lines, malloc'd; NULL without memory. */
-char *broker_options_render(void);
+/* The values in use as a JSON object, malloc'd; NULL without memory. */
+char *broker_options_json(void);
 /* Reads what the links prove themselves with, as sl_link_keys_read(). */
 int broker_keys_read(struct sl_link_keys **ret, char why[SL_LINK_WHY_BYTES]);
 

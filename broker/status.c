@@ -9,19 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* "name = value" lines become members. */
 static json_t *options_object(void)
 {
-    json_t *object = json_object();
-    char *text = broker_options_render();
-    char *rest = text;
-    for (char *line; rest && (line = strsep(&rest, "\n")) != NULL;) {
-        char *value = strstr(line, " = ");
-        if (!value)
-            continue;
-        *value = '\0';
-        json_object_set_new(object, line, json_string(value + 3));
-    }
+    char *text = broker_options_json();
+    json_t *object = text ? json_loads(text, 0, NULL) : NULL;
     free(text);
     return object;
 }
@@ -59,7 +50,7 @@ char *status_render(struct home *h, int64_t now_ns)
                   SL_VERSION, "uptime_seconds", (json_int_t)((now_ns - h->started_ns) / SL_NS_PER_S), "peers",
                   peers, "lines_stored", (json_int_t)h->counts.lines.value, "parked_reads",
                   (json_int_t)h->counts.parked_reads.value, "stopping", (json_int_t)h->counts.stopping.value,
-                  "store", store, "consumers", consumers, "options", options_object());
+                  "store", store, "consumers", consumers, "configuration", options_object());
     char *text = all ? json_dumps(all, JSON_INDENT(2)) : NULL;
     json_decref(all);
     return text;

@@ -144,15 +144,20 @@ static void publish(struct collector *c, struct sl_ops *ops, int64_t now_ns)
     sl_gauge_set(&n->held_bytes, (int64_t)c->fleet.held_bytes);
     sl_gauge_set(&n->in_flight, ship_in_flight(c->ship));
     measure_lag(c, now_ns);
-    char status[512];
-    snprintf(status, sizeof status,
-             "{\"version\":\"" SL_VERSION
-             "\",\"connected\":%s,\"sandboxes\":%zu,\"files\":%llu,\"open_files\":%zu,"
-             "\"lines\":%llu,\"lag_bytes\":%lld,\"unwatched_folders\":%llu}\n",
-             ship_connected(c->ship) ? "true" : "false", c->fleet.sandboxes.count,
-             (unsigned long long)c->fleet.file_count, c->fleet.open_files, (unsigned long long)c->pack.lines,
-             (long long)atomic_load(&n->lag_bytes.value), (unsigned long long)watched.unwatched);
-    sl_ops_set_status(ops, status);
+    char *configuration = sl_options_json(&collector_program), *status = NULL;
+    if (asprintf(&status,
+                 "{\"daemon\":\"collector\",\"version\":\"" SL_VERSION
+                 "\",\"connected\":%s,\"sandboxes\":%zu,\"files\":%llu,\"open_files\":%zu,"
+                 "\"lines\":%llu,\"lag_bytes\":%lld,\"unwatched_folders\":%llu,\"configuration\":%s}\n",
+                 ship_connected(c->ship) ? "true" : "false", c->fleet.sandboxes.count,
+                 (unsigned long long)c->fleet.file_count, c->fleet.open_files,
+                 (unsigned long long)c->pack.lines, (long long)atomic_load(&n->lag_bytes.value),
+                 (unsigned long long)watched.unwatched, configuration ? configuration : "{}") < 0)
+        status = NULL;
+    free(configuration);
+    if (status)
+        sl_ops_set_status(ops, status);
+    free(status);
 }
 
 /* ---- the loop ---- */

@@ -108,8 +108,58 @@ int access_follow(struct connection *c, struct problem *ret_problem, unsigned *r
     return 0;
 }
 
+bool access_waits(struct connection *c)
+{
+    struct server *s = c->server;
+    if (!c->visitor || c->allowed_bytes)
+        return false;
+    if (c->in_line)
+        return true;
+    if (admission_may_send(s->admission, c->visitor, false, sl_monotonic_ns()))
+        return false;
+    TAILQ_INSERT_TAIL(&s->line, c, line);
+    admission_line(c->visitor, true);
+    c->in_line = true;
+    sl_count(&s->counts.paced, 1);
+    return true;
+}
+
+void access_sent(struct connection *c, size_t bytes)
+{
+    if (c->visitor)
+        admission_sent(c->server->admission, c->visitor, (int64_t)bytes - c->allowed_bytes,
+                       sl_monotonic_ns());
+    c->allowed_bytes = 0;
+}
+
+static void leave_line(struct connection *c)
+{
+    if (!c->in_line)
+        return;
+    TAILQ_REMOVE(&c->server->line, c, line);
+    admission_line(c->visitor, false);
+    c->in_line = false;
+}
+
+void access_turn(struct server *s, int64_t now_ns)
+{
+    struct connection *c, *next;
+    for (c = TAILQ_FIRST(&s->line); c; c = next) {
+        next = TAILQ_NEXT(c, line);
+        if (!admission_may_send(s->admission, c->visitor, true, now_ns))
+            continue;
+        leave_line(c);
+        /* a piece is taken off at once, so that the next in line does not get the same allowance */
+        c->allowed_bytes = CONNECTION_PIECE_BYTES;
+        admission_sent(s->admission, c->visitor, c->allowed_bytes, now_ns);
+        connection_wake(c);
+    }
+}
+
 void access_leave(struct connection *c)
 {
+    leave_line(c);
+    access_sent(c, 0);
     if (c->follows) {
         c->server->follower_count--;
         sl_gauge_set(&c->server->counts.followers, (int64_t)c->server->follower_count);

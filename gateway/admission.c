@@ -11,7 +11,9 @@ struct visitor {
     uint64_t key;
     size_t entries;
     size_t followers;
+    size_t in_line;
     int64_t full_ns; /* when its allowance of requests is whole again */
+    int64_t paid_ns; /* and that of bytes */
 };
 
 struct admission {
@@ -100,6 +102,33 @@ int admission_follow(struct admission *a, struct visitor *v, unsigned *ret_retry
     return 0;
 }
 
+bool admission_may_send(const struct admission *a, const struct visitor *v, bool in_line, int64_t now_ns)
+{
+    if (!a->limits.bytes_per_s_of_one)
+        return true;
+    return (in_line || v->in_line == 0) && v->paid_ns - now_ns < SL_NS_PER_S;
+}
+
+void admission_sent(struct admission *a, struct visitor *v, int64_t bytes, int64_t now_ns)
+{
+    if (!a->limits.bytes_per_s_of_one)
+        return;
+    if (v->paid_ns < now_ns)
+        v->paid_ns = now_ns;
+    /* a piece has less than 64 MiB */
+    v->paid_ns += bytes * SL_NS_PER_S / (int64_t)a->limits.bytes_per_s_of_one;
+}
+
+void admission_line(struct visitor *v, bool enters)
+{
+    v->in_line += enters ? 1 : (size_t)-1;
+}
+
+static bool whole(const struct visitor *v, int64_t now_ns)
+{
+    return v->entries == 0 && v->full_ns <= now_ns && v->paid_ns <= now_ns;
+}
+
 static void forget(struct admission *a, struct visitor *v)
 {
     tdelete(v, &a->visitors, compare);
@@ -114,7 +143,8 @@ void admission_leave(struct admission *a, struct visitor *v, bool followed, int6
         a->followers--;
         v->followers--;
     }
-    if (--v->entries == 0 && v->full_ns <= now_ns)
+    v->entries--;
+    if (whole(v, now_ns))
         forget(a, v);
 }
 
@@ -128,8 +158,7 @@ static void collect(const void *node, VISIT which, void *arg)
 {
     struct visitor *v = *(struct visitor *const *)node;
     struct stale *s = arg;
-    if ((which == postorder || which == leaf) && v->entries == 0 && v->full_ns <= s->now_ns &&
-        s->count < STALE_MAX)
+    if ((which == postorder || which == leaf) && whole(v, s->now_ns) && s->count < STALE_MAX)
         s->some[s->count++] = v;
 }
 

@@ -278,6 +278,8 @@ static int finish(struct connection **slot)
 {
     struct connection *c = *slot;
     struct lws *wsi = c->wsi;
+    if (!c->follows)
+        sl_observe(&c->server->counts.duration, sl_monotonic_ns() - c->started_ns);
     if (c->websocket) {
         lws_close_reason(wsi, (enum lws_close_status)c->close_code, (unsigned char *)c->close_reason,
                          strlen(c->close_reason));

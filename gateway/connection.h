@@ -41,6 +41,13 @@ struct piece {
     bool last;    /* the answer ends behind it */
 };
 
+/* For /status. */
+struct follower_report {
+    const char *format;
+    uint64_t lag_lines; /* stored, and not given to it */
+    int64_t lag_ns;     /* for how long it has not been given what was there */
+};
+
 struct handler {
     /* The request's body is complete (empty when it had none). */
     void (*start)(struct connection *c);
@@ -53,6 +60,8 @@ struct handler {
     void (*tick)(void *user, int64_t now_ns);
     /* The gateway stops: say so and end. NULL: let it finish. */
     void (*stop)(void *user);
+    /* Of a follower. NULL: nothing is known of it. */
+    void (*report)(void *user, struct follower_report *ret);
     /* The client has closed its half. True: nobody reads any more. NULL: it may still read. */
     bool (*hung_up)(void *user);
 };
@@ -67,6 +76,9 @@ struct connection {
     struct grant grant; /* access.c's, as are the next two */
     struct visitor *visitor;
     bool follows;
+    bool in_line;          /* access.c's: it waits for its share of its reader's bytes */
+    int64_t allowed_bytes; /* its share, taken off already */
+    TAILQ_ENTRY(connection) line;
     struct gzip *gzip;       /* NULL: the answer is not compressed */
     struct dialect *dialect; /* how its client speaks; NULL: as API.md says */
     struct buffer body;      /* of the request */

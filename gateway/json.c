@@ -117,6 +117,12 @@ void json_none(struct json *j)
     buffer_append(j->out, "null", 4);
 }
 
+void json_whole(struct json *j, const char *value)
+{
+    separate(j);
+    buffer_append_text(j->out, value);
+}
+
 void json_time(struct json *j, int64_t ns)
 {
     char time[SL_TIME_TEXT_BYTES];

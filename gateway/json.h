@@ -38,6 +38,8 @@ void json_u64(struct json *j, uint64_t value);
 void json_i64(struct json *j, int64_t value);
 void json_bool(struct json *j, bool value);
 void json_none(struct json *j);
+/* A value that is JSON already. */
+void json_whole(struct json *j, const char *value);
 /* An int64_t time as API.md prints it. */
 void json_time(struct json *j, int64_t ns);
 

@@ -27,7 +27,10 @@ struct logs {
     struct reader *reader;
     struct reader_options reader_options; /* to ask again with */
     struct cursor after, before;
-    int64_t ahead_ns;   /* since when a cursor is ahead of the log; 0: it is not */
+    int64_t ahead_ns;  /* since when a cursor is ahead of the log; 0: it is not */
+    uint64_t mark_seq; /* the newest line at mark_ns, that it was not given by then; 0: it had all */
+    int64_t mark_ns;
+    bool told_line;     /* counted */
     bool told_end;      /* the end stands in `tail` */
     struct buffer tail; /* what comes around the reader's bytes: retry, comments, the end */
     size_t tail_at;
@@ -236,6 +239,10 @@ static void next(void *user, struct piece *ret)
     reader_piece(l->reader, c->websocket ? 0 : CONNECTION_PIECE_BYTES, &ret->data, &ret->bytes);
     enum reader_state state = reader_state(l->reader);
     bool over = state == READER_ENDED || state == READER_FAILED;
+    if (ret->bytes && !l->told_line) {
+        l->told_line = true;
+        sl_observe(&c->server->counts.first_line, sl_monotonic_ns() - c->started_ns);
+    }
     if (ret->bytes) {
         /* Nothing comes behind it: say so with it, so that a short answer is one send. */
         ret->last = over && reader_ends_with(l->reader, ret->bytes) && !c->websocket && !l->query.follow &&
@@ -281,6 +288,33 @@ static void ask(struct logs *l)
         changed(l);
 }
 
+static uint64_t lag(const struct logs *l)
+{
+    uint64_t newest = reader_newest(l->reader), given = reader_last_given(l->reader);
+    return newest > given ? newest - given : 0;
+}
+
+/* For how long it is behind: since it was not given the line that was the newest then. */
+static void mark(struct logs *l, int64_t now_ns)
+{
+    if (l->mark_seq && reader_last_given(l->reader) >= l->mark_seq)
+        l->mark_seq = 0;
+    if (!l->mark_seq && lag(l)) {
+        l->mark_seq = reader_newest(l->reader);
+        l->mark_ns = now_ns;
+    }
+}
+
+static void report(void *user, struct follower_report *ret)
+{
+    struct logs *l = user;
+    static const char *const formats[] = {
+        [QUERY_TEXT] = "text", [QUERY_NDJSON] = "ndjson", [QUERY_SSE] = "sse"};
+    ret->format = l->c->websocket ? "websocket" : l->c->dialect ? "dialect" : formats[l->style.format];
+    ret->lag_lines = lag(l);
+    ret->lag_ns = l->mark_seq && ret->lag_lines ? sl_monotonic_ns() - l->mark_ns : 0;
+}
+
 static void tick(void *user, int64_t now_ns)
 {
     struct logs *l = user;
@@ -292,6 +326,8 @@ static void tick(void *user, int64_t now_ns)
     }
     if (reader_tick(l->reader, now_ns))
         changed(l);
+    if (l->c->stream)
+        mark(l, now_ns);
     if (l->c->grant.expires_ns <= sl_now_ns() && l->c->stream) {
         reader_stop(l->reader, RENDER_EXPIRED);
         connection_more(l->c);
@@ -406,5 +442,11 @@ static void start(struct connection *c)
     ask(l);
 }
 
-const struct handler logs_handler = {
-    .start = start, .next = next, .sent = sent, .gone = gone, .tick = tick, .stop = stop, .hung_up = hung_up};
+const struct handler logs_handler = {.start = start,
+                                     .next = next,
+                                     .sent = sent,
+                                     .gone = gone,
+                                     .tick = tick,
+                                     .stop = stop,
+                                     .hung_up = hung_up,
+                                     .report = report};

@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { FOLLOWERS_SHOWN_MAX = 200 };
+
 static void answer_text(struct connection *c, unsigned status, const char *text)
 {
     connection_answer(c, status, "text/plain; charset=utf-8", sl_slice_of(text), NULL);
@@ -34,27 +36,97 @@ static void answer_metrics(struct connection *c)
     free(text);
 }
 
+struct follower_line {
+    const struct connection *c;
+    struct follower_report report;
+};
+
+static int most_behind_first(const void *a, const void *b)
+{
+    const struct follower_line *x = a, *y = b;
+    return (y->report.lag_lines > x->report.lag_lines) - (y->report.lag_lines < x->report.lag_lines);
+}
+
+static void seconds_member(struct json *j, const char *key, int64_t ns)
+{
+    json_key(j, key);
+    json_u64(j, (uint64_t)(ns > 0 ? ns / SL_NS_PER_S : 0));
+}
+
+/* Those that are most behind. No address and no token: who reads is not told. */
+static void follower_members(struct json *j, const struct server *s)
+{
+    struct follower_line *lines = calloc(s->follower_count ? s->follower_count : 1, sizeof *lines);
+    const struct connection *c;
+    size_t count = 0;
+    int64_t now_ns = sl_monotonic_ns();
+    LIST_FOREACH(c, &s->connections, all)
+    if (lines && c->follows && count < s->follower_count) {
+        lines[count].c = c;
+        if (c->handler->report && c->user)
+            c->handler->report(c->user, &lines[count].report);
+        count++;
+    }
+    if (count)
+        qsort(lines, count, sizeof *lines, most_behind_first);
+    json_array_open(j);
+    for (size_t i = 0; i < count && i < FOLLOWERS_SHOWN_MAX; i++) {
+        const struct follower_report *r = &lines[i].report;
+        c = lines[i].c;
+        json_object_open(j);
+        json_key(j, "sandbox");
+        if (c->match.id.bytes)
+            json_slice(j, c->match.id);
+        else
+            json_none(j); /* several */
+        json_key(j, "format");
+        json_text(j, r->format ? r->format : c->websocket ? "websocket" : "many");
+        seconds_member(j, "for_seconds", now_ns - c->started_ns);
+        json_key(j, "sent_bytes");
+        json_u64(j, c->bytes_sent);
+        json_key(j, "lag_lines");
+        if (r->format)
+            json_u64(j, r->lag_lines);
+        else
+            json_none(j);
+        if (r->format) {
+            seconds_member(j, "lag_seconds", r->lag_ns);
+        } else {
+            json_key(j, "lag_seconds");
+            json_none(j);
+        }
+        json_object_close(j);
+    }
+    json_array_close(j);
+    free(lines);
+}
+
 static void answer_status(struct connection *c)
 {
     struct buffer out;
     struct json j;
     const struct server *s = c->server;
-    char *configuration = sl_options_render(&options_program);
+    char *configuration = sl_options_json(&options_program);
     buffer_init(&out, 0, 1 << 20);
     json_init(&j, &out);
     json_object_open(&j);
+    json_key(&j, "daemon");
+    json_text(&j, "gateway");
     json_key(&j, "version");
     json_text(&j, SL_VERSION);
+    seconds_member(&j, "uptime_seconds", sl_monotonic_ns() - s->started_ns);
     json_key(&j, "broker");
     json_text(&j, upstream_missing(s->upstream) ? upstream_missing(s->upstream) : "connected");
     json_key(&j, "connections");
     json_u64(&j, s->connection_count);
-    json_key(&j, "followers");
+    json_key(&j, "follower_count");
     json_u64(&j, s->follower_count);
     json_key(&j, "feeds");
     json_u64(&j, feeds_count(s->feeds));
+    json_key(&j, "followers");
+    follower_members(&j, s);
     json_key(&j, "configuration");
-    json_text(&j, configuration ? configuration : "");
+    json_whole(&j, configuration ? configuration : "{}");
     json_object_close(&j);
     if (out.fault)
         connection_abort(c);

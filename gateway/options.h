@@ -18,6 +18,7 @@ struct options {
     int64_t max_followers;
     int64_t max_followers_per_token;
     int64_t max_requests_per_token; /* a second */
+    int64_t max_bytes_per_token;    /* a second */
     int64_t memory_bytes;           /* of recent blocks kept for followers, all sandboxes together */
     int64_t broker_grace_ns;        /* how long a request waits for a broker that is away */
     int64_t shutdown_grace_ns;      /* how long readers have to take what is theirs after SIGTERM */

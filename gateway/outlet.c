@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "outlet.h"
+#include "access.h"
 #include "gzip.h"
 #include "server.h"
 #include "watch.h"
@@ -36,11 +37,13 @@ static int hand_over(struct connection *c, uint8_t *data, size_t bytes)
             return -1;
         c->full = lws_partial_buffered(c->wsi);
     }
+    access_sent(c, bytes);
     c->last_sent_ns = sl_monotonic_ns();
     if (c->bytes_sent == 0)
         sl_observe(&c->server->counts.first_byte, c->last_sent_ns - c->started_ns);
     c->bytes_sent += bytes;
     sl_count(&c->server->counts.bytes, bytes);
+    sl_count(&c->server->counts.writes, 1);
     return 0;
 }
 
@@ -156,6 +159,8 @@ static int write_whole(struct connection *c)
 int outlet_write(struct connection *c)
 {
     struct piece p = {0};
+    if (access_waits(c))
+        return 0;
     if (!c->stream)
         return write_whole(c);
     c->handler->next(c->user, &p);
@@ -193,6 +198,10 @@ static void push(struct connection *c)
     c->writing = true;
     for (int i = 0; i < TURN_PIECES && more && !fault && !c->aborted && !c->full; i++) {
         struct piece p = {0};
+        if (access_waits(c)) {
+            more = false;
+            break;
+        }
         c->handler->next(c->user, &p);
         if (p.last) {
             c->writing = false;

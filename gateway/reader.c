@@ -521,6 +521,11 @@ bool reader_follows(const struct reader *r)
     return r->query->follow;
 }
 
+uint64_t reader_newest(const struct reader *r)
+{
+    return r->follower.feed ? feed_place(r->follower.feed)->last_seq : r->place.last_seq;
+}
+
 bool reader_waited(const struct reader *r)
 {
     return r->waited;

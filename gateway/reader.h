@@ -57,6 +57,8 @@ bool reader_exhausted(const struct reader *r);
 /* Number of the last line given whole, 0 for none. */
 uint64_t reader_last_given(const struct reader *r);
 bool reader_follows(const struct reader *r);
+/* The newest line that is known to be stored; what the reader was not given of it is its lag. */
+uint64_t reader_newest(const struct reader *r);
 /* It was there before its sandbox was. */
 bool reader_waited(const struct reader *r);
 /* It follows and has nothing now: the next line is one that has not come yet. */

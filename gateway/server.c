@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server.h"
+#include "access.h"
 #include "admission.h"
 #include "auth.h"
 #include "door.h"
@@ -38,6 +39,7 @@ static void tick(struct server *s)
     upstream_run(s->upstream);
     feeds_turn(s->feeds);
     linger_tick(now_ns);
+    access_turn(s, now_ns);
     if (now_ns - s->second_ns < SL_NS_PER_S)
         return;
     s->second_ns = now_ns;
@@ -328,8 +330,10 @@ int server_open(struct server *s, int signal_fd)
             "--listen %s%s", options.listen,
             ": without --token-key only loopback addresses are served (or give --insecure-no-auth)");
     s->loopback = !options.insecure_no_auth && !s->auth;
+    s->started_ns = sl_monotonic_ns();
     LIST_INIT(&s->connections);
     TAILQ_INIT(&s->ready);
+    TAILQ_INIT(&s->line);
     door_open();
     if (read_link_keys(&keys, why) != 0)
         return refuse("%s%s", why, "");
@@ -349,7 +353,8 @@ int server_open(struct server *s, int signal_fd)
                                         .arg = s};
     struct admission_limits limits = {.followers = (size_t)options.max_followers,
                                       .followers_of_one = (size_t)options.max_followers_per_token,
-                                      .requests_per_s_of_one = (size_t)options.max_requests_per_token};
+                                      .requests_per_s_of_one = (size_t)options.max_requests_per_token,
+                                      .bytes_per_s_of_one = (size_t)options.max_bytes_per_token};
     if (admission_new(&limits, &s->admission) < 0)
         return refuse("%s%s", "out of memory", "");
     if (feeds_new(s, pace_fd, &s->feeds) < 0)

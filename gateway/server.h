@@ -22,12 +22,14 @@ struct server {
     struct counts counts;
     LIST_HEAD(, connection) connections;
     TAILQ_HEAD(, connection) ready; /* outlet.c's */
+    TAILQ_HEAD(, connection) line;  /* access.c's: who waits for a share of bytes */
     unsigned depth;                 /* of lws' callbacks */
     size_t connection_count;
     size_t follower_count;
     int tick_fd; /* every 100 ms */
     int watch_fd;
     int signal_fd; /* lws owns both fds once adopted */
+    int64_t started_ns;
     int64_t second_ns;
     int64_t stop_ns; /* monotonic: when it stops waiting for its readers; 0: not stopping */
     bool loopback;   /* serves loopback names only */

@@ -66,6 +66,8 @@ void sl_options_read(const struct sl_program *program, int argc, char **argv, bo
 /* All values as INI lines, in table order (secrets are named by file, never by content). malloc'd; NULL
  * without memory. */
 char *sl_options_render(const struct sl_program *program);
+/* The same as a JSON object of texts, lists as arrays, for /status. malloc'd; NULL without memory. */
+char *sl_options_json(const struct sl_program *program);
 /* Prints "program: message" on stderr and exits with 2. */
 _Noreturn void sl_usage_error(const struct sl_program *program, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

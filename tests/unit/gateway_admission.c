@@ -65,11 +65,51 @@ static void requests_of_one_reader_are_held_to_their_rate(void **state)
     admission_free(a);
 }
 
+static void bytes_of_one_reader_are_held_to_their_rate_and_the_line_is_kept(void **state)
+{
+    (void)state;
+    struct admission_limits limits = {.bytes_per_s_of_one = 1000};
+    struct admission *a;
+    struct visitor *v, *w;
+    unsigned retry_s;
+    int64_t now_ns = SL_NS_PER_S;
+    assert_int_equal(admission_new(&limits, &a), 0);
+    assert_int_equal(admission_enter(a, 1, now_ns, &v, &retry_s), 0);
+    assert_int_equal(admission_enter(a, 2, now_ns, &w, &retry_s), 0);
+    size_t sent = 0;
+    for (int turn = 0; turn < 1000; turn++, now_ns += SL_NS_PER_S / 100)
+        while (admission_may_send(a, v, false, now_ns)) {
+            admission_sent(a, v, 300, now_ns);
+            sent += 300;
+        }
+    assert_in_range(sent, 10000, 11500);                  /* ten seconds, one ahead, and a piece over */
+    assert_true(admission_may_send(a, w, false, now_ns)); /* the other one's are its own */
+    now_ns += 10 * SL_NS_PER_S;
+    admission_line(v, true);
+    assert_false(admission_may_send(a, v, false, now_ns)); /* nobody passes who stands in line */
+    assert_true(admission_may_send(a, v, true, now_ns));
+    admission_line(v, false);
+    assert_true(admission_may_send(a, v, false, now_ns));
+    admission_sent(a, v, 5000, now_ns);
+    admission_sent(a, v, -5000, now_ns); /* they were not sent after all */
+    assert_true(admission_may_send(a, v, false, now_ns));
+    /* Who leaves in debt is not forgotten for coming again. */
+    admission_sent(a, v, 5000, now_ns);
+    admission_leave(a, v, false, now_ns);
+    admission_tick(a, now_ns);
+    assert_int_equal(admission_enter(a, 1, now_ns, &v, &retry_s), 0);
+    assert_false(admission_may_send(a, v, false, now_ns));
+    admission_leave(a, v, false, now_ns);
+    admission_leave(a, w, false, now_ns);
+    admission_free(a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(followers_are_counted_in_all_and_by_reader),
         cmocka_unit_test(requests_of_one_reader_are_held_to_their_rate),
+        cmocka_unit_test(bytes_of_one_reader_are_held_to_their_rate_and_the_line_is_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -428,6 +428,26 @@ static void what_print_config_says_reads_back_the_same(void **state)
     unlink(config);
 }
 
+static void options_as_json_show_what_print_config_shows(void **state)
+{
+    (void)state;
+    struct sl_option_list list = {.items = (const char *[]){"a", "b \"quoted\""}, .count = 2}, empty = {0};
+    const char *name = "x", *hush = "a secret", *none = NULL;
+    const struct sl_option table[] = {
+        {.name = "name", .type = SL_OPTION_TEXT, .value = &name},
+        {.name = "watch", .type = SL_OPTION_LIST, .value = &list},
+        {.name = "token", .type = SL_OPTION_TEXT, .value = &hush},
+        {.name = "none", .type = SL_OPTION_TEXT, .value = &none},
+        {.name = "empty", .type = SL_OPTION_LIST, .value = &empty},
+        {.name = "last", .type = SL_OPTION_LIST, .value = &list},
+    };
+    struct sl_program small = {.name = "x", .options = table, .option_count = sizeof table / sizeof *table};
+    char *json = sl_options_json(&small);
+    assert_string_equal(json, "{\"name\":\"x\",\"watch\":[\"a\",\"b \\\"quoted\\\"\"],"
+                              "\"last\":[\"a\",\"b \\\"quoted\\\"\"]}");
+    free(json);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -442,6 +462,7 @@ int main(void)
         cmocka_unit_test_setup(help_fits_into_eighty_columns_and_shows_defaults, clear_environment),
         cmocka_unit_test_setup(version_names_program_and_version, clear_environment),
         cmocka_unit_test_setup(what_print_config_says_reads_back_the_same, clear_environment),
+        cmocka_unit_test(options_as_json_show_what_print_config_shows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
