@@ -371,6 +371,8 @@ static int open_consumer(struct writer *w, struct sl_slice name, struct export_p
     if (answer)
         return answer == 5 ? STORE_TOO_MANY : answer;
     atomic_store(&w->redis->exporting, true);
+    if (w->redis->options.export_holds)
+        atomic_store(&w->redis->hold_ns, 0);
     uint64_t at = 0;
     for (bool end = false; !end;) {
         int notes = sweep_page(w, name, &at, &end);

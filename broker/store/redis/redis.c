@@ -42,7 +42,8 @@ static struct redis *redis_new(const struct store_options *options)
         return NULL;
     r->options = *options;
     r->options.location = NULL;
-    atomic_init(&r->hold_ns, INT64_MAX);
+    /* Until it has been looked, all may be owed. */
+    atomic_init(&r->hold_ns, options->export_holds ? 0 : INT64_MAX);
     r->queue_end = &r->queue;
     r->good_end = &r->good;
     r->bad_end = &r->bad;
