@@ -105,6 +105,7 @@ class View:
         self.delivered = self.gaps = self.missing = 0
         self.skipped = []        # (container, begin, end) of what did not come
         self.owed = []           # what did not come and has no gap yet: files that were never met are known as missed a moment later
+        self.lost = []           # ... where nothing may be lost
         self.late = 0            # gaps that were told behind the first line after them
         self.recent = deque(maxlen=6)
 
@@ -176,6 +177,8 @@ class View:
             have = self.next.get(container, 0)
             if have < written:
                 self._lost(container, have, written, "the end")
+        if self.lost:
+            self.fail("missing", "lost where nothing may be lost: " + "; ".join(self.lost))
         if self.owed:
             self.fail("missing", "did not come, and no gap tells it: " + "; ".join(self.owed))
 
@@ -238,8 +241,9 @@ class View:
     def _lost(self, container, begin, end, o):
         what = f"lines {begin} to {end - 1} of {container}, next {str(o)[:200]}"
         if not self.box.loses:
-            self.fail("missing", "lost where nothing may be lost: " + what)
-        if not self.gap_at.get(container) and not self.box.nobody_can_know(container, begin, end):
+            # Whether they are lost or come too late is known at the end.
+            self.lost.append(what)
+        elif not self.gap_at.get(container) and not self.box.nobody_can_know(container, begin, end):
             self.owed.append(what)
         self.missing += end - begin
         self.skipped.append((container, begin, end))
