@@ -137,6 +137,14 @@ static void what_was_not_noted_is_found(void **state)
     drain(w, &d, &place, 10);
 }
 
+static bool compacted;
+static void on_compacted(void *arg, int fault)
+{
+    (void)arg;
+    assert_int_equal(fault, 0);
+    compacted = true;
+}
+
 static void what_a_consumer_owes_stays_up_to_the_hold(void **state)
 {
     struct world *w = *state;
@@ -158,6 +166,13 @@ static void what_a_consumer_owes_stays_up_to_the_hold(void **state)
             store_run(w->store);
         }
         append_lines(w, "a", 10000, 1);
+        compacted = false;
+        store_compact(w->store, on_compacted, NULL);
+        for (int64_t end_ns = sl_monotonic_ns() + 30 * SL_NS_PER_S; !compacted;) {
+            assert_true(sl_monotonic_ns() < end_ns);
+            poll(NULL, 0, 5);
+            store_run(w->store);
+        }
         uint64_t kept = place(w, "a").oldest_seq;
         drain(w, &d, &at, 10001 - (kept - 1));
         if (held) {

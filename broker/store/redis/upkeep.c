@@ -17,7 +17,8 @@ static uint64_t slack(uint64_t bytes)
 void upkeep_look(struct writer *w, const struct box *b)
 {
     uint64_t most = w->redis->options.sandbox_bytes;
-    if (most && b->life.alive && b->life.kept_bytes > most + slack(most))
+    if (most && b->life.alive && atomic_load(&w->redis->hold_ns) != 0 &&
+        b->life.kept_bytes > most + slack(most))
         ids_push(&w->overfull, life_id(&b->life));
 }
 
