@@ -132,6 +132,10 @@ def no_mutation_of_a_cursor_reads_other_data():
         lines, others = written(s, "box", 150), written(s, "other", 60)
         last = len(lines)
         prefix = lines[0]["cursor"].rsplit("-", 1)[0]
+        # (The story: libwebsockets drops a query from an encoded line end on, and the whole log came.)
+        for end in ("%0A", "%0d", "%0D%0A", "x%0a"):
+            status, _, body = s.get(f"/v1/sandboxes/box/logs?after={lines[3]['cursor']}{end}&format=ndjson")
+            assert status == 400, (end, status, body[:200])
         wire, counted, ahead = Wire(s.port), {}, []
         texts = [m for line in rng.sample(lines, 40) for m in mutations(rng, line["cursor"], 40)]
         texts += [line["cursor"] for line in rng.sample(others, 20)]

@@ -113,6 +113,8 @@ static void what_can_be_read_in_two_ways_is_refused(void **state)
         {"GET /%0 HTTP/1.1\r\nHost: a\r\n\r\n", 400},
         {"GET /%g0 HTTP/1.1\r\nHost: a\r\n\r\n", 400},
         {"GET /?a=%00 HTTP/1.1\r\nHost: a\r\n\r\n", 400},
+        {"GET /?a=1%0a&b=2 HTTP/1.1\r\nHost: a\r\n\r\n", 400},
+        {"GET /?a=1%0D HTTP/1.1\r\nHost: a\r\n\r\n", 400},
         {"GET /\xc3\xa4 HTTP/1.1\r\nHost: a\r\n\r\n", 400},
         {"\x16\x03\x01", 400},
         {"GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505},
