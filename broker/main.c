@@ -5,6 +5,7 @@
 #include "home.h"
 #include "options.h"
 #include "wire/diagnostics.h"
+#include "wire/privileges.h"
 #include "wire/timestamp.h"
 
 #include <assert.h>
@@ -198,6 +199,10 @@ int main(int argc, char **argv)
     if (home.signals_fd < 0)
         fail("%s", strerror(-home.signals_fd));
     sl_raise_open_files();
+    /* its directory, and its ipc sockets, may be somebody else's */
+    int kept = sl_privileges_keep(SL_MAY_BIND_ANY_PORT | SL_MAY_READ_ANY_FILE | SL_MAY_CHANGE_ANY_FILE);
+    if (kept < 0)
+        fail("cannot give up privileges: %s", strerror(-kept));
     open_home(&home, o);
 
     char data[512], ingest[512], query[512];

@@ -2,6 +2,7 @@
 #include "options.h"
 #include "server.h"
 #include "wire/diagnostics.h"
+#include "wire/privileges.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -25,6 +26,11 @@ int main(int argc, char **argv)
     sl_options_read(&options_program, argc, argv, false, NULL);
     sl_log_init("gateway", level());
     sl_raise_open_files();
+    int kept = sl_privileges_keep(SL_MAY_BIND_ANY_PORT | SL_MAY_READ_ANY_FILE);
+    if (kept < 0) {
+        fprintf(stderr, "sandlog-gateway: cannot give up privileges: %s\n", strerror(-kept));
+        return 1;
+    }
     int signals = sl_signals_open();
     if (signals < 0) {
         fprintf(stderr, "sandlog-gateway: cannot take signals: %s\n", strerror(-signals));

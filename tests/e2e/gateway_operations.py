@@ -190,6 +190,26 @@ def systemd_is_told():
             sockets[name].close()
 
 
+def privileges_that_are_not_needed_are_given_up():
+    """Of every thread, whoever starts the daemons; root keeps what opens files and binds ports."""
+    bind, read, override = 1 << 10, 1 << 2, 1 << 1
+    with System() as s:
+        Source(s, "box").write(10)
+        s.has("box", 10)
+        s.text("box")
+        for name, most in (("gateway", bind | read), ("collector", bind | read), ("broker", bind | read | override)):
+            tasks = glob.glob(f"/proc/{s.process[name].pid}/task/*/status")
+            assert len(tasks) > 1, name
+            for task in tasks:
+                with open(task) as f:
+                    fields = dict(line.split(":\t") for line in f.read().splitlines() if ":\t" in line)
+                assert fields["NoNewPrivs"] == "1", (name, task)
+                for kind in ("CapEff", "CapPrm", "CapInh", "CapAmb"):
+                    assert int(fields[kind], 16) & ~most == 0, (name, kind, fields[kind])
+                if os.geteuid() == 0:
+                    assert int(fields["CapBnd"], 16) & ~most == 0, (name, fields["CapBnd"])
+
+
 def the_units_are_sound_and_hardened():
     if not shutil.which("systemd-analyze"):
         print("   no systemd-analyze")
@@ -212,4 +232,4 @@ def the_units_are_sound_and_hardened():
 
 if __name__ == "__main__":
     main([metrics_of_all_three_are_prometheus_text, status_names_configuration_and_followers, bytes_of_a_reader_are_limited_and_shared, systemd_is_told,
-          the_units_are_sound_and_hardened])
+          privileges_that_are_not_needed_are_given_up, the_units_are_sound_and_hardened])
