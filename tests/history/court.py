@@ -14,7 +14,8 @@ OVER_S = 150  # from a sandbox's end until every reader has its `end`, under fau
 
 
 class Court:
-    def __init__(self, world, ledger, seed, readers_each=2):
+    def __init__(self, world, ledger, seed, readers_each=2, exporter=None):
+        self.exporter = exporter
         self.world, self.ledger, self.seed, self.each = world, ledger, seed, readers_each
         self.readers = {}       # sandbox -> its readers
         self.many = []
@@ -23,7 +24,7 @@ class Court:
         self.ended = queue.Queue()
         self.left = 0
         self.lock = threading.Lock()
-        self.sum = dict.fromkeys(("sandboxes", "written", "numbered", "delivered", "gaps", "missing", "late", "readers", "connects", "resumes", "final", "probes", "taken over", "left running"), 0)
+        self.sum = dict.fromkeys(("sandboxes", "written", "numbered", "delivered", "gaps", "missing", "late", "displaced", "readers", "connects", "resumes", "final", "probes", "taken over", "left running"), 0)
         self.kinds = {}
         self.dice = random.Random(f"{seed}/court")
         self.threads = [threading.Thread(target=self._work, daemon=True) for _ in range(3)]
@@ -61,8 +62,8 @@ class Court:
     # ---- from the main thread -------------------------------------------------------------------------------------
     def turn(self):
         """Raises what a reader found; lets late readers begin; lets go of those of several that are done."""
-        if self.fault:
-            raise self.fault
+        if self.fault or (self.exporter and self.exporter.fault):
+            raise self.fault or self.exporter.fault
         with self.lock:
             everyone = [r for mine in self.readers.values() for r in mine] + self.many
             for box in self.live:
@@ -128,13 +129,15 @@ class Court:
         if state.get("state") != "stopped":
             if late:
                 raise Violation("end", box.name, f"not stopped {OVER_S} s after its end by {box.ending}: status {status}, {state}; written {box.box.written}")
-            if box.ending == "put" and state and time.monotonic() - box.ended > 15:
+            now = time.monotonic()
+            if box.ending == "put" and state and now - box.ended > 15 and now - box.taken_over > 50:
+                box.taken_over = now
                 self._put(box.name, 7)
-            if box.ending == "removed" and time.monotonic() - box.ended > (20 if box.unseen_end else 60):
+            if box.ending == "removed" and now - box.ended > (20 if box.unseen_end else 60) and now - box.taken_over > 50:
                 # A collector that comes back asks the broker about the sandboxes it finds; of these it finds nothing.
                 self.sum["taken over"] += not box.taken_over and box.unseen_end
                 self.sum["left running"] += not box.taken_over and not box.unseen_end
-                box.taken_over = True
+                box.taken_over = now
                 self._put(box.name, 7)
             return False
         if any(r.finished is None and not r.fault for r in mine):
@@ -143,6 +146,10 @@ class Court:
                     f"{r.name}: {r.view.delivered} lines, status {r.status}, {r.connects} connections" for r in mine if r.finished is None))
             return False
         if any(r.fault for r in mine) or not self._read_whole(box, late):
+            return False
+        if self.exporter and not self.exporter.covers(box.box):
+            if late:
+                raise Violation("missing", f"export of {box.name}", f"not exported {OVER_S} s after its end")
             return False
         for r in mine:
             self._complete(r.view, r.finished, box.ending == "put")
@@ -154,6 +161,10 @@ class Court:
             del self.readers[box.name]
         if box.dice.random() < 0.5 and not any(box.name in m.views for m in self.many):
             self.ask("DELETE", "/v1/sandboxes/" + box.name)
+        if self.exporter:
+            self.exporter.drop(box.name)
+        if not any(box.name in m.views for m in self.many):
+            self.ledger.forget(box.name)
         box.remove()
         return True
 
@@ -194,6 +205,7 @@ class Court:
             self.sum["final"] += sum(v.delivered for v in views)
             self.sum["missing"] += views[0].missing
             self.sum["late"] += views[0].late
+            self.sum["displaced"] += views[0].displaced
         return True
 
     def _add(self, reader, views):

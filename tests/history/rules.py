@@ -58,22 +58,25 @@ def line_bytes(o):
 class Box:
     """A sandbox in the ledger."""
 
-    def __init__(self, name, loses=False, gaps=False, times=True, about=""):
+    def __init__(self, name, loses=False, gaps=False, times=True, ordered=True, about=""):
         self.name, self.about = name, about
         self.loses = loses          # its files are treated so that lines may be lost, if that is told
         self.gaps = gaps or loses   # ... or so that a gap may be told although nothing is missing
+        self.ordered = ordered      # False: its files may be met in another order than they were written
         self.times = times          # the runtime's times are in the file
         self.written = {}           # container -> lines
-        self.unknowable = []        # (container, begin, end): of files that came and went while no collector was looking
+        self.unknowable = []        # (container, begin, end) of files of which nothing was read, gone before a collector came back
+        self.unseen = False         # all its files went while no collector was looking
         self.settled = []           # number - 1 -> (container, number within it), as first delivered
         self.lock = threading.Lock()
 
 
     def nobody_can_know(self, container, begin, end):
+        # Of a file that was begun a place is known, so that its rest is known to be missing.
         for of, first, last in sorted(self.unknowable):
-            if of == container and first <= begin < last:
+            if of == container and first == begin:
                 begin = last
-        return begin >= end
+        return begin >= end or (self.unseen and end == self.written[container])
 
 
 class Ledger:
@@ -105,6 +108,8 @@ class View:
         self.delivered = self.gaps = self.missing = 0
         self.skipped = []        # (container, begin, end) of what did not come
         self.owed = []           # what did not come and has no gap yet: files that were never met are known as missed a moment later
+        self.holes = {}          # container -> numbers that may come yet, where order is not promised
+        self.displaced = 0       # ... and lines that came late
         self.lost = []           # ... where nothing may be lost
         self.late = 0            # gaps that were told behind the first line after them
         self.recent = deque(maxlen=6)
@@ -177,6 +182,10 @@ class View:
             have = self.next.get(container, 0)
             if have < written:
                 self._lost(container, have, written, "the end")
+        for container, numbers in self.holes.items():
+            if numbers and not self.box.loses:
+                self.fail("missing", f"{len(numbers)} lines of {container} did not come, from {min(numbers)} to {max(numbers)}")
+            self.missing += len(numbers)
         if self.lost:
             self.fail("missing", "lost where nothing may be lost: " + "; ".join(self.lost))
         if self.owed:
@@ -228,6 +237,11 @@ class View:
         if when and self.box.times and when != rfc3339(ns):
             self.fail("bytes", f"time {when}, written {rfc3339(ns)}: {o}")
         due = self.next.get(of, 0 if self.whole else number)
+        if number < due and number in self.holes.get(of, ()):
+            self.holes[of].remove(number)
+            self.displaced += 1
+            self.delivered += 1
+            return number
         if number < due:
             late = any(of == c and begin <= number < end for c, begin, end in self.skipped)
             self.fail("order" if late else "doubled", f"line {number} of {of}, {due} was due: {o}")
@@ -239,6 +253,9 @@ class View:
         return number
 
     def _lost(self, container, begin, end, o):
+        if not self.box.ordered:
+            self.holes.setdefault(container, set()).update(range(begin, end))
+            return
         what = f"lines {begin} to {end - 1} of {container}, next {str(o)[:200]}"
         if not self.box.loses:
             # Whether they are lost or come too late is known at the end.

@@ -149,9 +149,9 @@ class World(System):
             with open(f"{self.dir}/{name}.err", errors="replace") as f:
                 raise AssertionError(f"{name} ended by itself with {p.returncode}: ...{f.read()[-3000:]}")
 
-    def blind(self, since):
-        """The collector was not looking at that time or just before or after it (to come back takes it some seconds)."""
-        return any(begin - 1 < since < end + 5 * PATIENCE for begin, end in self.unseen)
+    def blind(self, since, until):
+        """The collector was not looking at some time between, or just before or after it (to come back takes it some seconds)."""
+        return any(begin - 1 < until and since < end + 5 * PATIENCE for begin, end in self.unseen)
 
     def looks(self, yes):
         if not yes:
