@@ -60,6 +60,9 @@ void finder_nameless(struct collector *c, struct file *f);
  */
 bool order_settled(struct collector *c, struct log *log);
 
+/* Whether every name of the log was met, as far as that can be told at a price that its folder allows. */
+bool order_known(struct collector *c, struct log *log);
+
 /* ---- places.c */
 /* The broker's places of a sandbox: all its files are placed anew. */
 void places_known(void *arg, struct sandbox *s, const struct sl_source_place *places, uint32_t count);

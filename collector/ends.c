@@ -32,20 +32,24 @@ static void add_label(struct sandbox *s, struct sl_slice key, struct sl_slice va
     s->labels_bytes += w.bytes;
     s->label_count++;
     s->announced = 0;
+    s->labels_new = true;
 }
 
 void ends_attrs(void *arg, struct log *log, struct sl_slice attrs)
 {
     uint8_t *scratch = malloc(attrs.bytes + 1);
-    (void)arg;
     log->attrs_known = true;
     if (!scratch)
         return;
+    struct collector *c = arg;
     size_t at = 0;
     struct sl_slice key, value;
     while (docker_attrs_next(attrs, &at, scratch, &key, &value))
         add_label(log->sandbox, key, value);
     free(scratch);
+    /* now, before the line that had them: there may not come another */
+    if (log->sandbox->labels_new)
+        ends_announce(c, log->sandbox);
 }
 
 static void add_captures(struct sandbox *s)
@@ -84,6 +88,7 @@ int ends_announce(struct collector *c, struct sandbox *s)
     int r = ship_change(c->ship, s, &change, false);
     if (r == 0) {
         s->announced = connection;
+        s->labels_new = false;
         s->resumed = false;
     }
     return r;
@@ -167,9 +172,16 @@ static void docker_config(struct collector *c, const struct folder *folder, cons
             if (json_is_string(value))
                 add_label(s, sl_slice_of(key), sl_slice(json_string_value(value), json_string_length(value)));
         }
+        /* last: a label of this name that somebody gave it is the one that counts */
+        json_t *called = json_object_get(config, "Name");
+        size_t skip = json_string_length(called) > 0 && json_string_value(called)[0] == '/';
+        if (json_string_length(called) > skip)
+            add_label(s, sl_slice_of("name"),
+                      sl_slice(json_string_value(called) + skip, json_string_length(called) - skip));
         const char *finished = json_string_value(json_object_get(state, "FinishedAt"));
         bool running = json_is_true(json_object_get(state, "Running")) ||
                        json_is_true(json_object_get(state, "Restarting"));
+        fleet_ready(&c->fleet, s); /* labels that are new are told (ends_check) */
         if (running)
             runs_again(s);
         else if (finished && strncmp(finished, "0001-", 5) != 0)
@@ -301,6 +313,8 @@ void ends_check(struct collector *c, struct sandbox *s)
         }
         s->end = END_DRAIN;
     }
+    if (s->labels_new && s->told)
+        ends_announce(c, s);
     if (s->end != END_DRAIN || drained(c, s) != 0)
         return;
     if (s->end_quiet)

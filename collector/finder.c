@@ -170,7 +170,7 @@ void finder_settle_missed(struct collector *c, struct log *log, int64_t now_ns)
         return;
     bool quiet = now_ns - log->missed_ns >= MISSED_GRACE_NS;
     for (const struct file *f = log->files; f; f = f->next)
-        quiet = quiet && f->state != FILE_UNPLACED;
+        quiet = quiet && (f->state != FILE_UNPLACED || (!f->name && f->fd < 0));
     if (!quiet) {
         turns_later(c, log->sandbox, MISSED_GRACE_NS);
         return;
@@ -251,6 +251,7 @@ static void new_file(struct collector *c, struct log *log, const char *name, con
     struct sandbox *s = log->sandbox;
     if (s->end == END_SAID)
         s->end = END_NONE;
+    log->wait_until_ns = 0; /* what was waited for without it */
     turns_touch(c, f);
 }
 

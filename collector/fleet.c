@@ -78,6 +78,7 @@ struct log *fleet_log_new(struct fleet *fleet, struct sandbox *sandbox, struct f
     sandbox->logs = log;
     log->folder_next = folder->logs;
     folder->logs = log;
+    folder->log_count++;
     table_add(&fleet->logs, &log->by_name, log_hash(folder, base, bytes));
     return log;
 }
@@ -89,6 +90,7 @@ void fleet_log_free(struct fleet *fleet, struct log *log)
     while (*at != log)
         at = &(*at)->sandbox_next;
     *at = log->sandbox_next;
+    log->folder->log_count--;
     at = &log->folder->logs;
     while (*at != log)
         at = &(*at)->folder_next;

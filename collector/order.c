@@ -18,7 +18,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { TRIES = 4, NAMES_MAX = 16 << 10 };
+enum {
+    TRIES = 4,
+    NAMES_MAX = 16 << 10,
+    CROWD = 1000, /* logs in one folder: listing it for one of them at every rotation would cost too much */
+};
 static const int64_t RESTLESS_NS = INT64_C(2) * SL_NS_PER_S;
 
 struct named {
@@ -216,4 +220,9 @@ bool order_settled(struct collector *c, struct log *log)
     log->stirred = false;
     log->ordered = true;
     return true;
+}
+
+bool order_known(struct collector *c, struct log *log)
+{
+    return !log->stirred || log->folder->log_count > CROWD || names_are_true(c, log);
 }

@@ -138,6 +138,13 @@ static bool is_itself(struct collector *c, struct file *f)
              fingerprint == f->fingerprint));
 }
 
+/* What is older is no copy. Births are not known everywhere. */
+static bool born_before(const struct file *f, const struct file *other)
+{
+    return f->identity.birth_ns != 0 && other->identity.birth_ns != 0 &&
+           f->identity.birth_ns < other->identity.birth_ns;
+}
+
 /*
  * Whether `f` begins as `other` does, or as it did when it was read. < 0: fault; 0: yes; 1: no; 2: there is
  * too little of f to tell: it may be growing into a copy.
@@ -145,6 +152,8 @@ static bool is_itself(struct collector *c, struct file *f)
 static int begins_alike(struct collector *c, struct file *f, struct file *other)
 {
     uint8_t a[SL_FINGERPRINT_MAX_BYTES], b[SL_FINGERPRINT_MAX_BYTES];
+    if (born_before(f, other))
+        return 1;
     ssize_t n = tail_read(&c->fleet, f, 0, a, sizeof a);
     if (n < 0)
         return n == -EBADMSG ? 2 : (int)n;
@@ -155,7 +164,7 @@ static int begins_alike(struct collector *c, struct file *f, struct file *other)
         return 1; /* whole, and nothing in it */
     if (!is_itself(c, other)) {
         other->changed = read && other->name;
-        return read ? 0 : other->fingerprint_bytes > 0 || n == 0 ? 2 : 1;
+        return read ? 0 : other->name && (other->fingerprint_bytes > 0 || n == 0) ? 2 : 1;
     }
     ssize_t m = tail_read(&c->fleet, other, 0, b, sizeof b);
     if (m < 0)
@@ -226,6 +235,21 @@ static int place_known(struct collector *c, struct file *f, const uint8_t key[16
     return 1;
 }
 
+/*
+ * Of a file that is shorter than what was read of the source: it may be a copy in the making if the original
+ * is there and older. A copy of what is gone was finished before that went.
+ */
+static bool may_become_copy(struct collector *c, const struct file *f, const uint8_t key[16])
+{
+    for (const struct file *other = f->log->files; other; other = other->next) {
+        uint8_t of_other[16];
+        tail_key(sl_slice_of(host_of(c)), &other->identity, of_other);
+        if (other != f && other->name && memcmp(of_other, key, 16) == 0)
+            return !born_before(f, other);
+    }
+    return false;
+}
+
 /* As a copy, or the .gz, of something known. 0: placed; 1: of nothing; 2: can't be told yet. */
 static int place_copy(struct collector *c, struct file *f)
 {
@@ -240,7 +264,7 @@ static int place_copy(struct collector *c, struct file *f)
         if (r < 0)
             return r;
         if (r > 0 || fingerprint != p.fingerprint) {
-            if (r > 0)
+            if (r > 0 && may_become_copy(c, f, p.source.key))
                 answer = 2;
             continue;
         }

@@ -198,9 +198,10 @@ static bool let_go(struct collector *c, struct file *f)
         if ((other->joins && other->joins->origin == f) || other->state == FILE_UNPLACED)
             return false;
     struct file *copy = copy_of(f);
-    if (!copy && !f->closed && now_ns - f->nameless_ns < PACKED_GRACE_NS && has_named(f->log)) {
+    if (!copy && !f->closed && has_named(f->log) &&
+        (now_ns - f->nameless_ns < PACKED_GRACE_NS || !order_known(c, f->log))) {
         tail_close(&c->fleet, f);
-        turns_later(c, f->log->sandbox, PACKED_GRACE_NS);
+        turns_later(c, f->log->sandbox, GONE_GRACE_NS);
         return false;
     }
     if (copy)
@@ -336,16 +337,21 @@ static struct file *turn_of(struct log *log)
     for (struct file *f = log->files; f; f = f->next)
         if (f->state == FILE_READING && (f->changed || f->phantom))
             return f;
+    struct file *empty = NULL;
     for (struct file *f = log->files; f; f = f->next) {
         if (f->state == FILE_DONE && f->dirty) {
             /* written to after it was passed on */
             f->state = FILE_READING;
             f->wrapped = false;
         }
+        if (f->state == FILE_UNPLACED && f->size == 0 && !f->gz && f->fd >= 0 && f->next) {
+            empty = empty ? empty : f; /* may become a copy: nobody waits for it */
+            continue;
+        }
         if (f->state == FILE_UNPLACED || f->state == FILE_READING)
             return f;
     }
-    return NULL;
+    return empty;
 }
 
 static enum step step(struct collector *c, struct log *log)

@@ -24,7 +24,8 @@ struct folder {
     struct folder *next; /* in its sweep queue */
     struct folder *previous;
     struct log *logs; /* of a last folder; the fleet's */
-    int64_t due_ns;   /* next sweep */
+    uint32_t log_count;
+    int64_t due_ns; /* next sweep */
     int64_t changed_ns;
     uint64_t ino;
     uint32_t children;
