@@ -302,6 +302,7 @@ void ledger_check(const struct ledger *l, struct store *s)
 {
     for (unsigned i = 0; i < LEDGER_SANDBOXES; i++)
         check_sandbox(l, s, i);
+    ledger_check_consumers(l, s);
 }
 
 /* ---- going on ---- */

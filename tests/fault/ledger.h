@@ -25,7 +25,31 @@ struct ledger_sandbox {
     struct ledger_source sources[LEDGER_LIVES][LEDGER_SOURCES];
 };
 
+/* What an export consumer was given: of each sandbox the newest life, and its lines without a hole. */
+struct ledger_covered {
+    unsigned life;
+    uint64_t lines[LEDGER_SOURCES];
+};
+struct ledger_cover {
+    struct ledger_covered of[LEDGER_SANDBOXES];
+};
+/* A checkpoint, and what is before it. */
+struct ledger_mark {
+    struct sl_checkpoint at;
+    struct ledger_cover cover;
+};
+enum { LEDGER_CONSUMERS = 2, LEDGER_UNSURE = 16 };
+struct ledger_consumer {
+    bool opened, busy;       /* busy: a change is under way */
+    struct ledger_mark read; /* where it reads */
+    struct ledger_mark sent; /* what is being acknowledged */
+    struct ledger_mark acked;
+    struct ledger_mark maybe[LEDGER_UNSURE]; /* acknowledgements that failed: a crash may show them done */
+    unsigned unsure;
+};
+
 struct ledger {
+    struct ledger_consumer consumers[LEDGER_CONSUMERS];
     struct sim_random random;
     struct ledger_sandbox sandboxes[LEDGER_SANDBOXES];
     struct sl_block_builder *builder;
@@ -48,5 +72,10 @@ void ledger_send(struct ledger *l, struct store *s);
 void ledger_go_on(struct ledger *l, struct store *s);
 /* After a restart: what failed before it, and is there all the same, counts from now on. */
 void ledger_reopened(struct ledger *l, struct store *s);
+/* One of the export consumers is made, reads a page, or acknowledges what it has read. */
+void ledger_consume(struct ledger *l, struct store *s);
+/* From the place that the store names, nothing is left out that was not covered there. ledger_check() calls
+ * it. */
+void ledger_check_consumers(const struct ledger *l, struct store *s);
 /* Reads all there is and compares; prints and aborts at the first lie. */
 void ledger_check(const struct ledger *l, struct store *s);

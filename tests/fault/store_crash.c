@@ -24,6 +24,7 @@ static struct store_options options_for(struct sim_random *r)
 {
     struct store_options o = {.segment_bytes = 8 << 10};
     o.memory_bytes = sim_random(r) & 1 ? 1 << 20 : 0;
+    o.export_holds = sim_random(r) % 4 != 0;
     return o;
 }
 
@@ -75,6 +76,7 @@ static void run_once(struct run *r, uint64_t seed)
     struct store *s = open_store(r->sim, &options);
     for (int i = 0; i < 60; i++) {
         ledger_send(&r->ledger, s);
+        ledger_consume(&r->ledger, s);
         if (sim_random(&r->random) % 3 == 0) {
             store_run(s);
             ledger_check(&r->ledger, s);

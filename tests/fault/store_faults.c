@@ -64,6 +64,7 @@ static bool run(unsigned calls, uint64_t countdown, int fault, bool forever, uin
             ledger_reopened(&ledger, s);
         reopened = false;
         ledger_send(&ledger, s);
+        ledger_consume(&ledger, s);
         if (sim_random(&r) % 2)
             store_run(s);
         if (forever && !healed && sim_failed(sim) && sim_random(&r) % 8 == 0) {

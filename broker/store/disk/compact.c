@@ -100,16 +100,19 @@ static bool stated_later(const struct disk *d, const struct sandbox *b, const st
     return false;
 }
 
-/* What of each life goes into the output. */
-static void choose_lives(struct disk *d, struct compact *c)
+/* What of each life goes into the output. True: some lines of a life that goes on do not. */
+static bool choose_lives(struct disk *d, struct compact *c)
 {
+    bool trims = false;
     for (size_t i = 0; i < c->life_count; i++) {
         struct compact_life *life = &c->lives[i];
         life->kept_from = life->state.kept_from;
         life->keep_state = life->keep_records = false;
+        const struct sandbox *b = table_find(&d->table, life->state.id);
+        trims = trims || (b && b->alive && b->birth == life->state.birth && life->state.part.count &&
+                          life->state.part.first_seq < b->kept_from);
         if (i + 1 < c->life_count && sl_slice_equal(c->lives[i + 1].state.id, life->state.id))
             continue; /* the newest speaks for the sandbox */
-        const struct sandbox *b = table_find(&d->table, life->state.id);
         if (!b)
             continue;
         life->keep_records = b->alive && b->birth == life->state.birth;
@@ -117,6 +120,7 @@ static void choose_lives(struct disk *d, struct compact *c)
         if (life->keep_records && b->kept_from > life->kept_from)
             life->kept_from = b->kept_from;
     }
+    return trims;
 }
 
 /* The extents in the inputs give way to one in the output. */
@@ -189,13 +193,8 @@ static void install(struct disk *d, struct compact *c)
     output->dead_text_bytes = output->text_bytes - output->live_text_bytes;
     d->compactions++;
     d->damaged_blocks += c->damaged_blocks;
-    uint64_t lines = 0;
-    for (size_t i = 0; i < c->input_count; i++) {
-        lines += c->inputs[i].segment->lines;
+    for (size_t i = 0; i < c->input_count; i++)
         disk_drop_file(d, c->inputs[i].segment);
-    }
-    if (lines > output->lines)
-        consumers_overrun(d, c->name.last);
 }
 
 static void compact_done(struct background_job *base, void *context)
@@ -204,7 +203,9 @@ static void compact_done(struct background_job *base, void *context)
     struct disk *d = context;
     struct compact *c = &job->c;
     if (!c->fault && !job->written) {
-        choose_lives(d, c);
+        /* Said before it happens, so that no crash finds it done and not said. */
+        if (choose_lives(d, c) && !d->closing)
+            consumers_overrun(d, c->name.last);
         job->written = true;
         background_submit(&d->background, &job->job);
         return;

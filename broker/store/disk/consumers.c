@@ -241,13 +241,14 @@ void consumers_rollback(struct consumers *c)
 static struct place end_place(const struct disk *d)
 {
     struct place end = {.number = d->next_number, .gaps_from = GAPS_NONE};
-    if (d->segment_count) {
-        const struct segment *s = d->segments[d->segment_count - 1];
-        if (s == d->active)
-            end = (struct place){.number = s->name.last,
-                                 .generation = s->name.generation,
-                                 .offset = s->durable,
-                                 .gaps_from = GAPS_NONE};
+    for (size_t i = d->segment_count; i-- > 0;) {
+        const struct segment *s = d->segments[i];
+        if (s->durable == 0)
+            continue;
+        end.number = s->name.last;
+        end.generation = s->name.generation;
+        end.offset = s->durable;
+        break;
     }
     return end;
 }

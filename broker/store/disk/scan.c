@@ -84,17 +84,20 @@ static struct segment *settle(struct scanning *g)
     return s;
 }
 
-/* Over to what follows a segment that takes no more; false: it may still grow. */
+/*
+ * Over to what follows a segment that takes no more; false: it may still grow, or nothing that is durable
+ * follows. (A number that no durable file has may be given again after a crash, so no place names one.)
+ */
 static bool cross(struct scanning *g, struct segment *s)
 {
     struct disk *d = g->disk;
     if (s == d->active || !s->closed || s->in_flight)
         return false;
     size_t i = segment_from(d, s->name.last + 1);
-    if (i == d->segment_count) {
-        g->at = (struct place){.number = s->name.last + 1, .gaps_from = GAPS_NONE};
+    while (i < d->segment_count && d->segments[i]->durable == 0)
+        i++;
+    if (i == d->segment_count)
         return false;
-    }
     const struct segment *next = d->segments[i];
     g->at = begin_of(next, next->name.generation > 0 && next->name.first <= g->consumer->lost_number);
     return true;
@@ -170,7 +173,8 @@ static bool of_this_life(struct disk *d, const struct segment *s, const struct s
         if (b->extents[x].segment != s)
             continue;
         const struct entry *entries = part_entries(d, b, &b->extents[x]);
-        return entries && b->extents[x].count && offset >= entries[0].offset;
+        if (entries && b->extents[x].count)
+            return offset >= entries[0].offset;
     }
     return record->commit_ns == b->created_ns;
 }
