@@ -162,7 +162,7 @@ class Court:
         if box.dice.random() < 0.5 and not any(box.name in m.views for m in self.many):
             self.ask("DELETE", "/v1/sandboxes/" + box.name)
         if self.exporter:
-            self.exporter.drop(box.name)
+            self.exporter.drop(box.box)
         if not any(box.name in m.views for m in self.many):
             self.ledger.forget(box.name)
         box.remove()

@@ -27,9 +27,10 @@ class Exporter:
             view = self.views.get(box.name)
             return self.absent or (view is not None and view.next_seq > len(box.settled)) or not box.settled
 
-    def drop(self, name):
+    def drop(self, box):
         with self.lock:
-            self.views.pop(name, None)
+            box.over = True
+            self.views.pop(box.name, None)
 
     def _run(self):
         while not self.stopping and not self.absent:
@@ -82,9 +83,9 @@ class Exporter:
                 self._ack(o["checkpoint"])
             return
         box = self.ledger.boxes.get(o["sandbox"])
-        if box is None:
-            return  # judged and over; it may come again
         with self.lock:
+            if box is None or box.over:
+                return  # judged; it may come again
             view = self.views.setdefault(box.name, View(box, f"export of {box.name}"))
         if "event" not in o:
             self.lines += 1

@@ -66,6 +66,7 @@ class Box:
         self.times = times          # the runtime's times are in the file
         self.written = {}           # container -> lines
         self.unknowable = []        # (container, begin, end) of files of which nothing was read, gone before a collector came back
+        self.over = False           # judged
         self.unseen = False         # all its files went while no collector was looking
         self.settled = []           # number - 1 -> (container, number within it), as first delivered
         self.lock = threading.Lock()
