@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "catalog.h"
 #include "say.h"
+#include "wire/timestamp.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -46,6 +47,7 @@ int catalog_read(const struct server *server, const struct catalog_query *query,
 {
     json_t *all = json_array(), *answer = NULL;
     int status = 0;
+    int64_t begun_ns = sl_monotonic_ns();
     const char *page = NULL;
     do {
         char *path = NULL;
@@ -69,9 +71,13 @@ int catalog_read(const struct server *server, const struct catalog_query *query,
             break;
         }
         json_array_extend(all, (json_t *)(uintptr_t)list);
+        if (!quiet && sl_monotonic_ns() - begun_ns > SL_NS_PER_S)
+            say_status("%zu sandboxes ...", json_array_size(all));
         page = json_string_value(json_object_get(answer, "next_page"));
     } while (page && *page);
     json_decref(answer);
+    if (!quiet)
+        say_status(NULL);
     if (status != 0) {
         json_decref(all);
         return status;

@@ -152,8 +152,10 @@ static void show_progress(struct export *x)
     }
     char bytes[32], lag[48] = "";
     text_bytes((int64_t)x->bytes + x->batch_bytes, bytes, sizeof bytes);
-    if (x->progress.lag_known)
-        snprintf(lag, sizeof lag, ", %lld lines behind", (long long)x->progress.lag);
+    if (x->progress.lag_known) { /* what is in the batch has been read, and is not acknowledged yet */
+        int64_t left = x->progress.lag - (int64_t)x->batch_lines;
+        snprintf(lag, sizeof lag, ", %lld lines behind", (long long)(left > 0 ? left : 0));
+    }
     say_status("%llu lines, %s, %.0f lines/s%s", (unsigned long long)lines, bytes, x->progress.rate, lag);
 }
 

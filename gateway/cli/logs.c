@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define JOIN_NS     (2 * SL_NS_PER_S) /* how often sandboxes that came to match a label are looked for */
@@ -225,8 +226,8 @@ struct reading {
     struct members members;
     struct printer printer;
     int status;
-    bool progress;
-    int64_t begun_ns, looked_ns, shown_ns;
+    bool progress, terminal; /* stdout is one */
+    int64_t begun_ns, looked_ns, shown_ns, printed_ns;
     int64_t begun_at_ns; /* on the clock that dates sandboxes, or near it */
 };
 
@@ -254,11 +255,16 @@ static int look_for_label(struct reading *r, bool quiet)
     return status;
 }
 
-/* Where the lines go elsewhere, a person at a terminal sees that it goes on. */
+/*
+ * A person at a terminal sees that it goes on: where the lines go elsewhere, or where none comes for a while
+ * (a search through a long log). An unfinished line on the terminal is not written over.
+ */
 static void show_progress(struct reading *r)
 {
     int64_t now = sl_monotonic_ns();
-    if (!r->progress || now - r->begun_ns < PROGRESS_NS || now - r->shown_ns < PROGRESS_NS / 4)
+    int64_t quiet_since_ns = r->terminal && r->printed_ns > r->begun_ns ? r->printed_ns : r->begun_ns;
+    if (!r->progress || now - quiet_since_ns < PROGRESS_NS || now - r->shown_ns < PROGRESS_NS / 4 ||
+        (r->terminal && r->printer.open))
         return;
     r->shown_ns = now;
     char bytes[32];
@@ -272,6 +278,10 @@ static void show_progress(struct reading *r)
 static void on_line(struct stream *stream, void *arg, const struct line *line, struct sl_slice json)
 {
     struct reading *r = arg;
+    if (r->terminal) {
+        say_status(NULL);
+        r->printed_ns = sl_monotonic_ns();
+    }
     printer_line(&r->printer, stream_id(stream), line, json);
 }
 
@@ -350,6 +360,16 @@ static void on_interrupt_terminal(int number)
     on_interrupt(number);
 }
 
+/* Each sandbox that is followed has a connection: as many as the system lets us have. */
+static void allow_many_files(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
 int command_logs(int argc, char **argv)
 {
     int first;
@@ -364,11 +384,13 @@ int command_logs(int argc, char **argv)
     }
     if (r.members.count == 0 && options.labels.count == 0)
         sl_usage_error(&program, "name a sandbox, or a label with -l; \"sandlog ps\" lists them");
+    allow_many_files();
     signal(SIGINT, terminal ? on_interrupt_terminal : on_interrupt);
     r.status = server_init(&r.server, &options.server);
     if (r.status != 0)
         goto out;
-    r.progress = say_to_terminal() && !terminal && !options.query.follow;
+    r.terminal = terminal;
+    r.progress = say_to_terminal() && !options.query.follow;
     r.printer = (struct printer){
         .json = strcmp(options.output, "json") == 0,
         .timestamps = options.timestamps,

@@ -2,6 +2,7 @@
 #include "server.h"
 #include "line.h"
 #include "say.h"
+#include "wire/timestamp.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,6 +11,8 @@
 #include <stdlib.h>
 #include <strings.h>
 #include <unistd.h>
+
+#define WAITING_NS SL_NS_PER_S
 
 enum {
     TOKEN_MAX_BYTES = 16 << 10,
@@ -219,6 +222,24 @@ static size_t answer_add(char *data, size_t size, size_t count, void *arg)
     return bytes;
 }
 
+/* For a person at a terminal, when an answer takes longer than a second. */
+struct waiting {
+    const struct server *server;
+    int64_t begun_ns;
+    bool shown;
+};
+
+static int on_progress(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
+{
+    (void)a, (void)b, (void)c, (void)d;
+    struct waiting *waiting = arg;
+    if (!waiting->shown && sl_monotonic_ns() - waiting->begun_ns > WAITING_NS) {
+        waiting->shown = true;
+        say_status("waiting for %s ...", waiting->server->url);
+    }
+    return 0;
+}
+
 int server_get(const struct server *server, const char *path, bool quiet, json_t **ret_json)
 {
     CURL *curl = server_request(server);
@@ -227,13 +248,21 @@ int server_get(const struct server *server, const char *path, bool quiet, json_t
     int status = 1;
     long http = 0;
     CURLcode code = CURLE_OUT_OF_MEMORY;
+    struct waiting waiting = {.server = server, .begun_ns = sl_monotonic_ns()};
     if (curl && asprintf(&url, "%s%s", server->url, path) >= 0) {
         curl_easy_setopt(curl, CURLOPT_URL, url);
         curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)ANSWER_TIMEOUT_MS);
         curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, answer_add);
         curl_easy_setopt(curl, CURLOPT_WRITEDATA, &answer);
+        if (!quiet) {
+            curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+            curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+            curl_easy_setopt(curl, CURLOPT_XFERINFODATA, &waiting);
+        }
         code = curl_easy_perform(curl);
         curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &http);
+        if (waiting.shown)
+            say_status(NULL);
     }
     json_t *json = NULL;
     if (code == CURLE_OK && http == 200)
