@@ -1,45 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "sim_io.h"
+#include "sim_disk.h"
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { SIM_FILES = 256, SECTOR_BYTES = 512 };
-
-struct bytes {
-    uint8_t *data;
-    size_t size, capacity;
-};
-
-/* Something done to a file since its last sync. */
-struct deed {
-    struct deed *next;
-    bool truncate;
-    uint64_t at; /* or the size */
-    size_t size;
-    uint8_t data[];
-};
-
-struct node {
-    struct bytes seen; /* what reads give */
-    struct bytes durable;
-    struct deed *deeds, **deeds_end;
-    unsigned refs; /* names, durable names, handles */
-};
-
-struct name {
-    char text[IO_NAME_MAX_BYTES + 1]; /* empty: none */
-    struct node *node;
-};
-
-/* Something done to the directory since its last sync. */
-struct rename {
-    struct rename *next;
-    char from[IO_NAME_MAX_BYTES + 1]; /* empty: created */
-    char to[IO_NAME_MAX_BYTES + 1];   /* empty: unlinked */
-    struct node *node;
-};
+enum { SECTOR_BYTES = 512 };
 
 struct sim {
     struct name seen[SIM_FILES];
@@ -69,137 +35,6 @@ uint64_t sim_random(struct sim_random *r)
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
     return z ^ (z >> 31);
-}
-
-volatile bool sim_inside;
-
-/* The disk's own memory: never failed by a test that fails the store's. Zeroed. */
-static void *must(size_t bytes)
-{
-    sim_inside = true;
-    void *memory = calloc(1, bytes);
-    sim_inside = false;
-    if (!memory)
-        abort();
-    return memory;
-}
-
-/* ---- bytes, nodes ---- */
-
-static void bytes_resize(struct bytes *b, size_t size)
-{
-    if (size > b->capacity) {
-        b->capacity = size * 2;
-        uint8_t *wider = must(b->capacity);
-        if (b->size)
-            memcpy(wider, b->data, b->size);
-        free(b->data);
-        b->data = wider;
-    }
-    if (size > b->size)
-        memset(b->data + b->size, 0, size - b->size);
-    b->size = size;
-}
-
-static void bytes_write(struct bytes *b, uint64_t at, const uint8_t *data, size_t size)
-{
-    if (at + size > b->size)
-        bytes_resize(b, at + size);
-    memcpy(b->data + at, data, size);
-}
-
-static void bytes_copy(struct bytes *to, const struct bytes *from)
-{
-    bytes_resize(to, from->size);
-    if (from->size)
-        memcpy(to->data, from->data, from->size);
-}
-
-static struct node *node_new(void)
-{
-    struct node *n = must(sizeof *n);
-    n->deeds_end = &n->deeds;
-    return n;
-}
-
-static void deeds_free(struct node *n)
-{
-    while (n->deeds) {
-        struct deed *d = n->deeds;
-        n->deeds = d->next;
-        free(d);
-    }
-    n->deeds_end = &n->deeds;
-}
-
-static void node_unref(struct node *n)
-{
-    if (--n->refs > 0)
-        return;
-    deeds_free(n);
-    free(n->seen.data);
-    free(n->durable.data);
-    free(n);
-}
-
-static void node_deed(struct node *n, bool truncate, uint64_t at, const void *data, size_t size)
-{
-    struct deed *d = must(sizeof *d + size);
-    *d = (struct deed){.truncate = truncate, .at = at, .size = size};
-    if (size)
-        memcpy(d->data, data, size);
-    *n->deeds_end = d;
-    n->deeds_end = &d->next;
-}
-
-static void deed_apply(const struct deed *d, struct bytes *to)
-{
-    if (d->truncate)
-        bytes_resize(to, d->at);
-    else
-        bytes_write(to, d->at, d->data, d->size);
-}
-
-/* ---- names ---- */
-
-static struct name *name_find(struct name *names, const char *text)
-{
-    for (int i = 0; i < SIM_FILES; i++) {
-        if (names[i].text[0] && strcmp(names[i].text, text) == 0)
-            return &names[i];
-    }
-    return NULL;
-}
-
-static void name_set(struct name *names, const char *text, struct node *n)
-{
-    struct name *at = name_find(names, text);
-    if (at) {
-        node_unref(at->node);
-    } else {
-        for (at = names; at->text[0]; at++)
-            assert(at < names + SIM_FILES - 1);
-        strcpy(at->text, text);
-    }
-    at->node = n;
-    n->refs++;
-}
-
-static void name_remove(struct name *names, const char *text)
-{
-    struct name *at = name_find(names, text);
-    if (at) {
-        node_unref(at->node);
-        *at = (struct name){0};
-    }
-}
-
-static void rename_apply(const struct rename *r, struct name *names)
-{
-    if (r->to[0])
-        name_set(names, r->to, r->node);
-    if (r->from[0])
-        name_remove(names, r->from);
 }
 
 static void rename_note(struct sim *s, const char *from, const char *to, struct node *n)
@@ -308,6 +143,8 @@ static int sim_write(struct io *io, int file, uint64_t at, struct iovec *vectors
         if (s->room != UINT64_MAX)
             s->room -= grows;
         if (size) {
+            if (at < n->hurt_to && n->hurt_from < at + size)
+                n->hurt_from = n->hurt_to = 0; /* a disk puts such sectors elsewhere when they are written */
             bytes_write(&n->seen, at, vectors[i].iov_base, size);
             node_deed(n, false, at, vectors[i].iov_base, size);
         }
@@ -330,6 +167,8 @@ static int64_t sim_read(struct io *io, int file, uint64_t at, void *into, size_t
         return 0;
     if (bytes > n->seen.size - at)
         bytes = n->seen.size - at;
+    if (at < n->hurt_to && n->hurt_from < at + bytes)
+        return -EIO;
     memcpy(into, n->seen.data + at, bytes);
     return (int64_t)bytes;
 }
@@ -595,6 +434,16 @@ bool sim_failed(const struct sim *s)
 void sim_set_room(struct sim *s, uint64_t bytes)
 {
     s->room = bytes;
+}
+
+bool sim_hurt(struct sim *s, const char *name, uint64_t from, uint64_t to)
+{
+    struct name *n = name_find(s->seen, name);
+    if (!n)
+        return false;
+    n->node->hurt_from = from;
+    n->node->hurt_to = to;
+    return true;
 }
 
 bool sim_flip(struct sim *s, const char *name, uint64_t at, uint8_t mask)

@@ -44,6 +44,8 @@ void sim_fail(struct sim *s, unsigned calls, uint64_t countdown, int fault, bool
 bool sim_failed(const struct sim *s);
 /* Room left; writes past it are -ENOSPC, partly done. UINT64_MAX: no end. */
 void sim_set_room(struct sim *s, uint64_t bytes);
+/* Reads of these bytes of a file fail from now on (-EIO). False: no such file. */
+bool sim_hurt(struct sim *s, const char *name, uint64_t from, uint64_t to);
 /* Flips a bit of a file's durable content; false: no such byte. */
 bool sim_flip(struct sim *s, const char *name, uint64_t at, uint8_t mask);
 void sim_each(const struct sim *s, void (*each)(void *arg, const char *name, uint64_t bytes), void *arg);

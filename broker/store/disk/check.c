@@ -60,16 +60,50 @@ struct scanned {
     uint64_t damaged;     /* blocks whose prefix is good and whose payload is not */
     uint64_t lines;
     uint64_t records;
+    uint64_t unreadable; /* of the damaged ones */
+    uint64_t hurt_at;    /* the first that can't be read; UINT64_MAX: none */
+    bool tail_hurt;      /* what is no record any more can't be read */
     bool newer;
 };
+
+/*
+ * Where the window holds what can't be read: the one record at `at` into the window. *ret_record: its prefix,
+ * when it alone can be read. Bytes of it; 0: no record; -EIO.
+ */
+static int64_t read_record(struct check *c, int file, uint64_t at, struct sl_record *ret_record)
+{
+    int64_t got = io_read(c->io, file, at, c->window, SL_RECORD_PREFIX_BYTES);
+    if (got < 0)
+        return got;
+    if (sl_record_decode_prefix(sl_slice(c->window, (size_t)got), ret_record) != SL_RECORD_OK)
+        return 0;
+    return io_read(c->io, file, at, c->window, SL_RECORD_PREFIX_BYTES + (size_t)ret_record->payload_bytes);
+}
 
 /* Every record from the start to the first whose prefix is bad. */
 static int scan_all(struct check *c, int file, uint64_t size, struct scanned *ret)
 {
-    struct scanned s = {0};
+    struct scanned s = {.hurt_at = UINT64_MAX};
     uint64_t at = 0;
     while (at < size) {
         int64_t got = io_read(c->io, file, at, c->window, CHECK_WINDOW_BYTES);
+        if (got == -EIO) {
+            struct sl_record hurt = {0};
+            got = read_record(c, file, at, &hurt);
+            s.tail_hurt = s.tail_hurt || got == 0;
+            if (got == -EIO) {
+                s.hurt_at = at < s.hurt_at ? at : s.hurt_at;
+                s.unreadable++;
+                s.damaged++;
+                if (hurt.kind == 0)
+                    break; /* nor is it known where the next one begins */
+                s.records++;
+                at += SL_RECORD_PREFIX_BYTES + (uint64_t)hurt.payload_bytes;
+                if (hurt.kind != SL_RECORD_ENGINE)
+                    s.records_end = at;
+                continue;
+            }
+        }
         if (got < 0)
             return (int)got;
         struct sl_slice bytes = sl_slice(c->window, (size_t)got);
@@ -137,6 +171,35 @@ static bool index_good(struct check *c, int file, const struct trailer *t)
     return good;
 }
 
+/*
+ * Leaves what a start can work with. It reads all of a segment that is not sealed, so that ends where reading
+ * does; without its header, or compacted and without its index, nothing of it can be told apart.
+ */
+static int repair_segment(struct check *c, const struct segment_name *name, int file, const struct scanned *s)
+{
+    char text[SEGMENT_NAME_BYTES], aside[SEGMENT_NAME_BYTES + 4];
+    segment_name_render(name, text);
+    if (s->hurt_at == 0 || (name->generation > 0 && s->unreadable)) {
+        snprintf(aside, sizeof aside, "%s.bad", text);
+        int fault = io_rename(c->io, text, aside);
+        c->result->repaired += !fault;
+        say(c, "%s: is set aside as %s", text, aside);
+        return fault;
+    }
+    if (name->generation > 0 && !s->tail_hurt)
+        return 0;
+    uint64_t end = name->generation > 0          ? s->states_end
+                   : s->hurt_at < s->records_end ? s->hurt_at
+                                                 : s->records_end;
+    if (s->unreadable || s->tail_hurt)
+        say(c, "%s: is cut to %" PRIu64 " bytes, before what can't be read", text, end);
+    int fault = io_truncate(c->io, file, end);
+    if (!fault)
+        fault = io_sync(c->io, file);
+    c->result->repaired += !fault;
+    return fault;
+}
+
 static int check_segment(struct check *c, const struct segment_name *name, bool newest)
 {
     char text[SEGMENT_NAME_BYTES];
@@ -165,25 +228,28 @@ static int check_segment(struct check *c, const struct segment_name *name, bool 
         trailer_decode(last, (uint64_t)size, &trailer) == 0;
     say(c, "%s: %" PRIu64 " records, %" PRIu64 " lines, %s", text, s.records, s.lines,
         sealed ? "sealed" : "not sealed");
-    if (s.damaged)
-        say(c, "%s: %" PRIu64 " damaged blocks; they are read as gaps", text, s.damaged);
+    if (s.damaged > s.unreadable)
+        say(c, "%s: %" PRIu64 " damaged blocks; they are read as gaps", text, s.damaged - s.unreadable);
+    if (s.unreadable)
+        say(c, "%s: %" PRIu64 " records can't be read: %s", text, s.unreadable, disk_fault_text(-EIO));
     bool rebuild = false;
     if (sealed && !index_good(c, file, &trailer)) {
         r->damaged_indexes++;
-        rebuild = name->generation == 0;
-        say(c, "%s: its index is damaged%s", text, rebuild ? "" : "; what of it is whole is used");
+        rebuild = true;
+        say(c, "%s: its index is damaged%s", text,
+            name->generation == 0 || s.unreadable ? "" : "; what of it is whole is used");
     } else if (!sealed && (uint64_t)size > s.states_end) {
         r->torn_bytes += (uint64_t)size - s.states_end;
         say(c, "%s: %" PRIu64 " bytes behind the last good record%s", text, (uint64_t)size - s.states_end,
             newest ? "" : ", or a damaged index");
-        rebuild = name->generation == 0;
+        rebuild = true;
+    } else if (!sealed && s.unreadable) {
+        rebuild = true;
     }
-    if (c->repair && rebuild) {
-        fault = io_truncate(c->io, file, s.records_end);
-        if (!fault)
-            fault = io_sync(c->io, file);
-        r->repaired += !fault;
-    }
+    if (s.hurt_at == 0)
+        rebuild = true;
+    if (c->repair && rebuild)
+        fault = repair_segment(c, name, file, &s);
     io_close(c->io, file);
     return fault;
 }
@@ -206,16 +272,12 @@ static int check_all(struct check *c)
     return fault;
 }
 
-int disk_check(const char *directory, bool repair, store_report *report, void *arg,
-               struct store_check_result *ret)
+int disk_check_io(struct io *io, bool repair, store_report *report, void *arg, struct store_check_result *ret)
 {
     struct store_check_result result = {0};
-    struct check c = {.report = report, .arg = arg, .result = &result, .repair = repair};
-    int fault = io_posix_new(directory, false, &c.io);
-    if (fault)
-        return fault;
+    struct check c = {.io = io, .report = report, .arg = arg, .result = &result, .repair = repair};
     c.window = malloc(CHECK_WINDOW_BYTES);
-    fault = c.window ? check_all(&c) : -ENOMEM;
+    int fault = c.window ? check_all(&c) : -ENOMEM;
     free(c.window);
     free(c.names);
     if (!fault && repair) {
@@ -223,15 +285,23 @@ int disk_check(const char *directory, bool repair, store_report *report, void *a
         struct store_options options = {.memory_bytes = 0};
         struct store *s;
         const char *why;
-        fault = disk_open_io(&options, c.io, false, &s, &why);
+        fault = disk_open_io(&options, io, false, &s, &why);
         if (!fault)
             store_close(s);
         else
             report(arg, why);
     } else {
-        io_free(c.io);
+        io_free(io);
     }
     if (!fault)
         *ret = result;
     return fault;
+}
+
+int disk_check(const char *directory, bool repair, store_report *report, void *arg,
+               struct store_check_result *ret)
+{
+    struct io *io;
+    int fault = io_posix_new(directory, false, &io);
+    return fault ? fault : disk_check_io(io, repair, report, arg, ret);
 }

@@ -78,6 +78,9 @@ struct disk {
  * store_open(). */
 int disk_open_io(const struct store_options *options, struct io *io, bool threaded, struct store **ret,
                  const char **ret_why);
+/* Likewise store_check(). */
+int disk_check_io(struct io *io, bool repair, store_report *report, void *arg,
+                  struct store_check_result *ret);
 /* A sentence for a fault of the disk. */
 const char *disk_fault_text(int fault);
 int disk_add_segment(struct disk *d, const struct segment_name *name, struct segment **ret);
