@@ -19,8 +19,6 @@ import urllib.parse
 from harness import BIN, PATIENCE, main, skip, until
 
 SANDLOG = os.path.join(BIN, "sandlog")
-if not shutil.which("lz4"):
-    skip("no lz4 on this machine")
 
 
 class Exporter:
@@ -378,6 +376,8 @@ def a_server_that_is_away_is_waited_for_unless_once():
 
 
 if __name__ == "__main__":
+    if not shutil.which("lz4"):
+        skip("no lz4 on this machine")
     main([everything_is_filed_once_and_a_second_run_finds_nothing, answers_cut_at_any_byte_and_lost_acknowledgements_double_nothing,
           killed_at_any_moment_it_goes_on_without_double, a_shorter_repeat_takes_the_place_of_a_longer_attempt,
           a_consumer_that_is_busy_and_a_folder_that_is_taken_are_told_in_one_line, sigterm_finishes_the_batch_and_ctrl_c_drops_it,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command against a real gateway: over TLS, with the certificates of --ca-file; and several sandboxes by their labels."""
 import os
+import resource
 import shutil
 import subprocess
 import tempfile
@@ -70,5 +71,20 @@ def labels_are_all_to_match():
         assert who("-l", "team=blue", "-l", "tier=2", "red-1") == ["blue-2", "red-1"]
 
 
+def more_are_followed_than_files_are_allowed_at_first():
+    """Each has a connection; shells allow 1,024 files, and more when asked."""
+    with System() as s:
+        sources = [Source(s, f"box-{i}") for i in range(150)]
+        for source in sources:
+            source.write(2)
+            source.exit(0)
+        until(lambda: all((s.info(x.sandbox) or {}).get("state") == "stopped" for x in sources), 60, "all have ended")
+        env = dict(os.environ, SANDLOG_SERVER=f"http://127.0.0.1:{s.port}")
+        p = subprocess.run([SANDLOG, "logs", "-f", *(x.sandbox for x in sources)], env=env, stdin=subprocess.DEVNULL, capture_output=True,
+                           timeout=60 * PATIENCE, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1])))
+        want = sorted(b"[%s] %s" % (x.sandbox.encode(), text) for x in sources for _, _, text in x.written)
+        assert p.returncode == 0 and p.stderr == b"" and sorted(p.stdout.splitlines()) == want, (p.returncode, p.stderr[-300:])
+
+
 if __name__ == "__main__":
-    main([https_wants_a_certificate_that_is_trusted, labels_are_all_to_match])
+    main([https_wants_a_certificate_that_is_trusted, labels_are_all_to_match, more_are_followed_than_files_are_allowed_at_first])

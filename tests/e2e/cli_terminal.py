@@ -12,6 +12,7 @@ import termios
 import threading
 import time
 
+from cli_export import Exporter, lines
 from cli_faults import SANDLOG, Gateway, environment
 from harness import PATIENCE, main, until
 
@@ -151,8 +152,38 @@ def run_names_its_sandbox_and_ctrl_c_reaches_the_command_once():
             assert f.read() == "5\n"
 
 
+def who_waits_at_a_terminal_sees_for_whom():
+    """An answer that takes longer than a second: a line says so, and is gone before what comes is printed."""
+    for args, answer in ((["logs", "box"], None), (["ps"], (200, "application/json", b'{"sandboxes":[]}'))):
+        go_on = threading.Event()
+
+        def plan(g, r):
+            assert go_on.wait(60)
+            return answer
+        with Gateway([b"at last"], plan) as g:
+            t = Terminal(g, *args)
+            t.shows(b"waiting for http://127.0.0.1")
+            go_on.set()
+            code, seen = t.finish()
+        shown = seen[seen.rindex(b"\r\x1b[K") + 4:]
+        assert code == 0 and shown.startswith(b"at last" if "logs" in args else b"ID") and b"waiting" not in shown, seen
+
+
+def an_export_shows_how_far_it_is():
+    server = Exporter(lines(300))
+    with tempfile.TemporaryDirectory(prefix="sandlog-export-") as folder:
+        t = Terminal(server, "export", "archive", "--to", folder + "/out", "--batch-age", "300ms")
+        t.shows(b"300 lines, ")
+        t.shows(b" lines/s, 0 lines behind")
+        until(lambda: (t.read(), server.places["archive"] == 300)[1], 20, "it is acknowledged")
+        t.type(b"\x03")
+        code, seen = t.finish()
+        assert code == 130 and seen.endswith(b"\r\x1b[Ksandlog: exported 300 lines, 12KiB\n"), seen
+    server.close()
+
+
 if __name__ == "__main__":
     main([hostile_lines_are_shown_as_text, colours_of_the_log_stay_and_end_with_their_line, raw_opts_out,
           outside_a_terminal_every_byte_passes, prefixes_have_colours_unless_they_are_not_wanted,
           a_lost_connection_is_told_and_its_end_too, ctrl_c_on_the_terminal_ends_it_with_130, who_waits_for_a_file_sees_it_grow,
-          run_names_its_sandbox_and_ctrl_c_reaches_the_command_once])
+          who_waits_at_a_terminal_sees_for_whom, an_export_shows_how_far_it_is, run_names_its_sandbox_and_ctrl_c_reaches_the_command_once])
