@@ -118,7 +118,7 @@ static void answered(void *arg, int fault, const struct sl_message_head *head, s
 struct upstream_call *upstream_ask(struct upstream *u, nng_msg *request, const struct sl_writer *w,
                                    int64_t timeout_ms, upstream_done *done, void *arg)
 {
-    struct upstream_call *call = calloc(1, sizeof *call);
+    struct upstream_call *call = u ? calloc(1, sizeof *call) : NULL;
     if (!call) {
         nng_msg_free(request);
         return NULL;
@@ -163,7 +163,7 @@ struct upstream_call *upstream_read(struct upstream *u, const struct upstream_re
 {
     nng_msg *request;
     struct sl_writer w;
-    struct upstream_call *call = calloc(1, sizeof *call);
+    struct upstream_call *call = u ? calloc(1, sizeof *call) : NULL;
     if (!call)
         return NULL;
     if (sl_client_message_new(SL_READ, 64 + SL_ID_MAX_BYTES, &request, &w) < 0) {

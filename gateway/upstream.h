@@ -32,7 +32,8 @@ const char *upstream_missing(const struct upstream *u);
 /* When fault is 0, `status` is SL_STATUS_OK, NOT_FOUND, or one of the export's; `body` stands behind the
  * head. */
 typedef void upstream_done(void *arg, int fault, uint8_t status, struct sl_reader *body);
-/* A request as sl_client_message_new() made it; taken in any case. NULL: no memory, nothing was asked. */
+/* A request as sl_client_message_new() made it; taken in any case. NULL: no memory, or `u` is NULL
+ * as in a gateway that ends; nothing was asked. */
 struct upstream_call *upstream_ask(struct upstream *u, nng_msg *request, const struct sl_writer *w,
                                    int64_t timeout_ms, upstream_done *done, void *arg);
 void upstream_cancel(struct upstream_call *call); /* NULL is fine */
