@@ -82,6 +82,9 @@ def a_stop_does_not_wait_for_a_broker_that_is_silent():
     with System(gateway=("--shutdown-grace", "1s")) as s:
         Source(s, "box").write(5)
         s.has("box", 5)
+        exported = http.client.HTTPConnection("127.0.0.1", s.port, timeout=20 * PATIENCE)
+        exported.request("GET", "/v1/export/one?follow=1")
+        assert exported.getresponse().read1(65536)  # it holds a lease, which it gives back at its end
         s.process["broker"].send_signal(signal.SIGSTOP)
         try:
             threads = [threading.Thread(target=cut, args=(s, s.url("box", format=form)), daemon=True) for form in ("text", "ndjson", "sse") * 3]
