@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "filter.h"
-#include "pattern.h"
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -117,19 +116,34 @@ bool filter_past(const struct filter *f, int64_t query_ns)
     return f->has_until && query_ns >= f->until_ns;
 }
 
+int filter_line_some(struct filter *f, int64_t query_ns, uint8_t stream, struct sl_slice container,
+                     struct sl_slice text, uint64_t work_max, struct filter_pause *pause)
+{
+    if (!(f->streams >> stream & 1) || (f->has_since && query_ns < f->since_ns) || filter_past(f, query_ns))
+        return 0;
+    if (f->has_container && !sl_slice_equal(container, container_of(f)))
+        return 0;
+    if (f->grep_bytes && !pause->grepped) {
+        f->searched += text.bytes;
+        if (text.bytes < f->grep_bytes || !memmem(text.data, text.bytes, f->grep, f->grep_bytes))
+            return 0;
+    }
+    if (f->folded && !pause->grepped) {
+        int answer = pattern_match_some(f->folded, text, work_max, &pause->pattern);
+        if (answer != 1)
+            return answer == PATTERN_LATER ? FILTER_LATER : 0;
+        pause->pattern.at = 0;
+    }
+    pause->grepped = true;
+    if (!f->regex)
+        return 1;
+    int answer = pattern_match_some(f->regex, text, work_max, &pause->pattern);
+    return answer == PATTERN_LATER ? FILTER_LATER : answer;
+}
+
 bool filter_line(struct filter *f, int64_t query_ns, uint8_t stream, struct sl_slice container,
                  struct sl_slice text)
 {
-    if (!(f->streams >> stream & 1) || (f->has_since && query_ns < f->since_ns) || filter_past(f, query_ns))
-        return false;
-    if (f->has_container && !sl_slice_equal(container, container_of(f)))
-        return false;
-    if (f->grep_bytes) {
-        f->searched += text.bytes;
-        if (text.bytes < f->grep_bytes || !memmem(text.data, text.bytes, f->grep, f->grep_bytes))
-            return false;
-    }
-    if (f->folded && !pattern_match(f->folded, text))
-        return false;
-    return !f->regex || pattern_match(f->regex, text);
+    struct filter_pause pause = {0};
+    return filter_line_some(f, query_ns, stream, container, text, UINT64_MAX, &pause) == 1;
 }

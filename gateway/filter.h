@@ -9,6 +9,7 @@
  * at a time.
  */
 #pragma once
+#include "pattern.h"
 #include "query.h"
 #include "wire/record.h"
 
@@ -37,6 +38,14 @@ enum filter_verdict filter_block(const struct filter *f, const struct sl_record 
  * record.floor_ns). */
 bool filter_line(struct filter *f, int64_t query_ns, uint8_t stream, struct sl_slice container,
                  struct sl_slice text);
+/* The same in steps, as pattern_match_some(): 0, 1 or FILTER_LATER. *pause is zeroed for a new line. */
+struct filter_pause {
+    bool grepped; /* grep has said yes */
+    struct pattern_pause pattern;
+};
+enum { FILTER_LATER = 2 };
+int filter_line_some(struct filter *f, int64_t query_ns, uint8_t stream, struct sl_slice container,
+                     struct sl_slice text, uint64_t work_max, struct filter_pause *pause);
 /* Whether a line of this query time lies at or past `until`: query time never falls, so no later one counts.
  */
 bool filter_past(const struct filter *f, int64_t query_ns);

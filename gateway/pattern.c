@@ -26,6 +26,7 @@ enum {
     STATES_MAX = 8192,
     WORDS_MAX = (PATTERN_PROGRAM_MAX + 63) / 64,
     HASH_SLOTS = 4 * STATES_MAX,
+    PORTION_BYTES = 4096, /* between two looks at what it cost */
     TO_UNKNOWN = 0,
     TO_MATCH = 1,
     UNIT = 8,
@@ -272,21 +273,56 @@ static uint16_t run(struct pattern *p, uint16_t state, const uint8_t *at, const 
     return state;
 }
 
-bool pattern_match(struct pattern *p, struct sl_slice text)
+/* What may be looked at before the clock is: of whole characters. */
+static size_t portion(const struct pattern *p, struct sl_slice text)
 {
-    uint16_t state = start_state(p);
-    while (text.bytes && state != TO_MATCH) {
-        size_t good = p->program.raw ? text.bytes : utf8_prefix(text);
-        state = run(p, state, text.data, text.data + good);
-        text = sl_slice(text.data + good, text.bytes - good);
-        if (text.bytes && state != TO_MATCH) {
-            int bad = -utf8_sequence(text.data, text.data + text.bytes);
+    size_t bytes = text.bytes < PORTION_BYTES ? text.bytes : PORTION_BYTES;
+    return p->program.raw ? bytes : utf8_prefix(sl_slice(text.data, bytes));
+}
+
+static uint16_t state_at(struct pattern *p, const struct pattern_pause *pause)
+{
+    if (pause->at == 0)
+        return start_state(p);
+    uint16_t state = intern(p, pause->bits, pause->before);
+    if (state == TO_UNKNOWN) {
+        forget(p);
+        state = intern(p, pause->bits, pause->before);
+    }
+    return state;
+}
+
+int pattern_match_some(struct pattern *p, struct sl_slice text, uint64_t work_max,
+                       struct pattern_pause *pause)
+{
+    uint64_t until = work_max < UINT64_MAX - p->work ? p->work + work_max : UINT64_MAX;
+    uint16_t state = state_at(p, pause);
+    size_t at = pause->at;
+    while (at < text.bytes && state != TO_MATCH) {
+        struct sl_slice rest = sl_slice(text.data + at, text.bytes - at);
+        size_t good = portion(p, rest);
+        state = run(p, state, rest.data, rest.data + good);
+        at += good;
+        if (good == 0) {
+            int bad = -utf8_sequence(rest.data, rest.data + rest.bytes);
             for (int i = 0; i < bad && state != TO_MATCH; i++)
                 state = step(p, state, SYMBOL_BAD);
-            text = sl_slice(text.data + bad, text.bytes - (size_t)bad);
+            at += (size_t)bad;
+        }
+        if (p->work >= until && at < text.bytes && state != TO_MATCH) {
+            pause->at = at;
+            pause->before = *state_before(p, state);
+            memcpy(pause->bits, state_bits(p, state), p->words * 8);
+            return PATTERN_LATER;
         }
     }
     return state == TO_MATCH || step(p, state, SYMBOL_END) == TO_MATCH;
+}
+
+bool pattern_match(struct pattern *p, struct sl_slice text)
+{
+    struct pattern_pause pause = {0};
+    return pattern_match_some(p, text, UINT64_MAX, &pause) == 1;
 }
 
 uint64_t pattern_work(const struct pattern *p)

@@ -37,6 +37,20 @@ int pattern_new(struct sl_slice source, bool ignore_case, struct pattern **ret, 
 int pattern_new_literal(struct sl_slice bytes, bool ignore_case, struct pattern **ret, const char **ret_why);
 void pattern_free(struct pattern *p);
 bool pattern_match(struct pattern *p, struct sl_slice text);
+/* The same in steps, for long texts and dear patterns: a place in a text, and what was matched up to there.
+ */
+struct pattern_pause {
+    size_t at; /* 0: at its start */
+    uint64_t before;
+    uint64_t bits[(PATTERN_PROGRAM_MAX + 63) / 64];
+};
+/*
+ * 0 no match, 1 a match, PATTERN_LATER: about work_max steps were done; call again with the same text and
+ * pause (other texts may be matched between). *pause is zeroed for a new text.
+ */
+enum { PATTERN_LATER = 2 };
+int pattern_match_some(struct pattern *p, struct sl_slice text, uint64_t work_max,
+                       struct pattern_pause *pause);
 /*
  * Steps done so far, about a nanosecond each: one per byte looked up, one per instruction when a state is
  * made. For who shares a thread with others.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "reader.h"
 #include "connection.h"
-#include "raw.h"
 #include "reader_inner.h"
 #include "server.h"
 #include "wire/timestamp.h"
@@ -9,29 +8,24 @@
 #include <errno.h>
 #include <stdlib.h>
 
-static void advance(struct reader *r);
-
 /* ---- states ---- */
 
-static void finish(struct reader *r, enum render_end_reason reason)
+void reader_finish(struct reader *r, enum render_end_reason reason)
 {
     r->end = reason;
     r->state = READER_ENDED;
     feed_leave(&r->follower);
     reader_drop_pages(r);
+    reader_unrest(r);
 }
 
-static void fail(struct reader *r, int fault)
+void reader_fail(struct reader *r, int fault)
 {
     r->fault = fault;
     r->state = READER_FAILED;
     feed_leave(&r->follower);
     reader_drop_pages(r);
-}
-
-static size_t pending(const struct reader *r)
-{
-    return r->out.bytes - r->out_at;
+    reader_unrest(r);
 }
 
 /* All of `out` was taken. */
@@ -42,153 +36,14 @@ static void empty(struct reader *r)
     r->out_seq = r->at.seq ? r->at.seq - 1 : 0;
 }
 
-/* ---- lines ---- */
-
-static void give_gap(struct reader *r, const struct sl_record *record, const struct sl_block_header *header)
-{
-    /* The store makes it up for the page it was asked for; who begins behind it misses nothing. */
-    if (header->gap_reason == SL_GAP_RETENTION && record->first_seq <= r->at.seq)
-        return;
-    size_t before = r->out.bytes;
-    struct render_gap gap = {
-        .has_from = r->at.seq > 1,
-        .from_seq = r->at.seq - 1,
-        .has_to = record->first_seq <= r->place.last_seq,
-        .to_seq = record->first_seq,
-        .lines = record->first_seq > r->at.seq ? record->first_seq - r->at.seq : header->gap_lines,
-        .reason = header->gap_reason,
-        .mid_line = r->mid_line,
-    };
-    if (r->raw)
-        raw_gap(&r->out, &gap);
-    else
-        render_gap(&r->render, &r->out, &gap);
-    r->mid_line = r->mid_line && r->out.bytes == before;
-}
-
-/* Returns what counts towards limit_bytes. */
-static size_t give_line(struct reader *r, const struct render_line *view)
-{
-    const struct query *q = r->query;
-    size_t before = r->out.bytes;
-    if (r->raw)
-        raw_line(&r->out, view);
-    else
-        render_line(&r->render, &r->out, view);
-    if (!q->limit_cuts || r->out.fault)
-        return render_text_bytes(view);
-    if (q->has_limit_bytes && r->out.bytes - before > q->limit_bytes - r->given_bytes)
-        buffer_cut(&r->out, before + (size_t)(q->limit_bytes - r->given_bytes));
-    return r->out.bytes - before;
-}
-
-/*
- * One block, from the line that is wanted next. Returns true when it is done with, false when there is no
- * room for more of it now, or the reader has ended.
- */
-static bool take_lines(struct reader *r, const struct sl_record *record, const struct sl_block_header *header,
-                       struct lines_walk *w)
-{
-    struct sl_line line;
-    const struct query *q = r->query;
-    bool all = filter_block(r->filter, record, header) == FILTER_ALL;
-    while (lines_next(w, &line)) {
-        struct sl_slice container = sl_block_container(header, line.container);
-        if (w->seq < r->at.seq) {
-            partials_step(&r->partials, &line, container); /* seen before or not: it ends up the same */
-            continue;
-        }
-        if (r->has_before && w->seq >= r->before_seq) {
-            finish(r, RENDER_COMPLETE);
-            return false;
-        }
-        if (filter_past(r->filter, w->query_ns)) {
-            finish(r, r->query->follow ? RENDER_UNTIL : RENDER_COMPLETE);
-            return false;
-        }
-        bool continues = partials_step(&r->partials, &line, container);
-        if (all || filter_line(r->filter, w->query_ns, line.stream, container, line.text)) {
-            struct render_line view = {.seq = w->seq,
-                                       .time_ns = line.time_ns,
-                                       .text = line.text,
-                                       .container = container,
-                                       .stream = line.stream,
-                                       .partial = line.partial,
-                                       .continues = continues};
-            if (q->has_limit_bytes && !q->limit_cuts &&
-                r->given_bytes + render_text_bytes(&view) > q->limit_bytes) {
-                finish(r, RENDER_LIMIT);
-                return false;
-            }
-            if (q->has_limit && r->given_lines >= q->limit) { /* limit=0 */
-                finish(r, RENDER_LIMIT);
-                return false;
-            }
-            size_t sent = give_line(r, &view);
-            r->since_passed = true;
-            r->mid_line = line.partial;
-            r->given_lines++;
-            r->given_bytes += sent;
-            if (q->limit_cuts && q->has_limit_bytes && r->given_bytes >= q->limit_bytes) {
-                r->at = (struct position){.seq = w->seq + 1};
-                finish(r, RENDER_LIMIT);
-                return false;
-            }
-        }
-        r->at = (struct position){.seq = w->seq + 1};
-        if (q->has_limit && r->given_lines >= q->limit) {
-            finish(r, RENDER_LIMIT);
-            return false;
-        }
-        if (pending(r) >= r->fill_bytes)
-            return false;
-    }
-    return true;
-}
-
-/* A record in memory, decompressed before (`l`) or not. */
-static bool take_record(struct reader *r, const struct sl_record *record, struct sl_slice block,
-                        const struct sl_block_header *header, const struct lines *l)
-{
-    /* one thread, and nothing keeps it: shared by all readers */
-    static uint8_t scratch[SL_BLOCK_RAW_MAX_BYTES];
-    if (!position_wants(r->at, record, header))
-        return true;
-    if (r->has_before && record->first_seq >= r->before_seq) {
-        finish(r, RENDER_COMPLETE);
-        return false;
-    }
-    if (header->lines == 0) {
-        if (header->flags & SL_BLOCK_GAP)
-            give_gap(r, record, header);
-        r->at = position_behind(r->at, record, header);
-        return pending(r) < r->fill_bytes;
-    }
-    struct lines_walk w;
-    if (filter_block(r->filter, record, header) == FILTER_NONE &&
-        !filter_past(r->filter, sl_query_ceiling(record, header))) {
-        r->partials.count = 0; /* what was open may have ended in there */
-        r->at = position_behind(r->at, record, header);
-        return true;
-    }
-    if (l) {
-        lines_walk_again(&w, l);
-    } else if (lines_walk(&w, record, block, header, scratch, sizeof scratch) < 0) {
-        fail(r, -EBADMSG);
-        return false;
-    }
-    bool done = take_lines(r, record, header, &w);
-    if (r->out.fault)
-        fail(r, r->out.fault);
-    return done && r->state == READER_READS;
-}
-
 /* ---- pages ---- */
 
 void reader_drop_pages(struct reader *r)
 {
     upstream_cancel(r->call);
     r->call = NULL;
+    free(r->back);
+    r->back = NULL;
     for (int i = 0; i < 2; i++) {
         free(r->page[i]);
         r->page[i] = NULL;
@@ -207,10 +62,10 @@ static void take_page(struct reader *r)
         struct sl_slice block;
         struct sl_slice rest = sl_slice(p->records + p->at, p->bytes - p->at);
         if (sl_record_check(rest, &record, &block, &header) != SL_RECORD_OK) {
-            fail(r, -EBADMSG);
+            reader_fail(r, -EBADMSG);
             return;
         }
-        if (!take_record(r, &record, block, &header, NULL))
+        if (!reader_take_record(r, &record, block, &header, NULL))
             return;
         p->at += SL_RECORD_PREFIX_BYTES + block.bytes;
     }
@@ -236,7 +91,7 @@ static uint64_t behind(struct sl_slice records, uint64_t from)
     return seq;
 }
 
-static struct page *page_new(const struct sl_read_part *part)
+struct page *reader_page_new(const struct sl_read_part *part)
 {
     struct page *p = malloc(sizeof *p + part->records.bytes);
     if (!p)
@@ -253,14 +108,14 @@ bool reader_take_place(struct reader *r, const struct upstream_page *page)
 {
     bool first = r->state == READER_FINDS;
     if (!first && page->epoch != r->epoch) {
-        fail(r, -ESTALE);
+        reader_fail(r, -ESTALE);
         return false;
     }
     if (!page->part.found || (!first && page->part.place.birth != r->place.birth)) {
         if (first)
             r->state = READER_UNKNOWN;
         else
-            finish(r, RENDER_DELETED);
+            reader_finish(r, RENDER_DELETED);
         return false;
     }
     r->epoch = page->epoch;
@@ -281,7 +136,7 @@ void reader_retry_later(struct reader *r, int fault)
     int64_t patience_ns = starts ? r->grace_ns : READER_PATIENCE_NS;
     if (fault == -EACCES || fault == -EPROTO ||
         ((starts || !r->query->follow) && now_ns - r->away_ns >= patience_ns))
-        fail(r, fault);
+        reader_fail(r, fault);
     else
         r->retry = true; /* by the next tick, or when the broker is back */
 }
@@ -295,10 +150,10 @@ static void paged(void *arg, int fault, const struct upstream_page *page)
     } else {
         r->away_ns = 0;
         if (reader_take_place(r, page)) {
-            struct page *p = page_new(&page->part);
+            struct page *p = reader_page_new(&page->part);
             sl_count(&r->server->counts.page_bytes, page->part.records.bytes);
             if (!p) {
-                fail(r, -ENOMEM);
+                reader_fail(r, -ENOMEM);
             } else {
                 r->page[r->page[0] ? 1 : 0] = p;
                 if (p->more && !r->page[1])
@@ -306,7 +161,7 @@ static void paged(void *arg, int fault, const struct upstream_page *page)
             }
         }
     }
-    advance(r);
+    reader_advance(r);
     r->changed(r->arg);
 }
 
@@ -319,7 +174,7 @@ static void ask_page(struct reader *r, uint64_t seq)
     r->call = upstream_read(r->server->upstream, &read, paged, r);
     sl_count(&r->server->counts.pages, 1);
     if (!r->call)
-        fail(r, -ENOMEM);
+        reader_fail(r, -ENOMEM);
 }
 
 /* ---- the loop ---- */
@@ -337,15 +192,15 @@ static void caught_up(struct reader *r)
 {
     const struct query *q = r->query;
     if (!q->follow || (r->has_before && r->at.seq >= r->before_seq)) {
-        finish(r, RENDER_COMPLETE);
+        reader_finish(r, RENDER_COMPLETE);
     } else if (q->has_limit && r->given_lines >= q->limit) {
-        finish(r, RENDER_LIMIT);
+        reader_finish(r, RENDER_LIMIT);
     } else if (r->place.state == SL_STOPPED && r->at.seq > r->place.last_seq) {
-        finish(r, RENDER_STOPPED);
+        reader_finish(r, RENDER_STOPPED);
     } else {
         r->follower.at = r->at;
         if (feed_join(r->server->feeds, r->sandbox, r->epoch, &r->place, &r->follower) < 0)
-            fail(r, -ENOMEM);
+            reader_fail(r, -ENOMEM);
     }
 }
 
@@ -355,11 +210,11 @@ static void feed_over(struct reader *r)
     enum feed_end end = feed_ended(r->follower.feed);
     r->place = *feed_place(r->follower.feed);
     if (end == FEED_FOREIGN)
-        fail(r, -ESTALE);
+        reader_fail(r, -ESTALE);
     else if (end == FEED_BROKEN)
-        fail(r, -EBADMSG);
+        reader_fail(r, -EBADMSG);
     else
-        finish(r, end == FEED_DELETED ? RENDER_DELETED : RENDER_STOPPED);
+        reader_finish(r, end == FEED_DELETED ? RENDER_DELETED : RENDER_STOPPED);
 }
 
 /* A private follower takes blocks; one that may share does so as soon as it stands at the end. */
@@ -370,7 +225,7 @@ static void take_feed(struct reader *r)
     r->place = *feed_place(r->follower.feed);
     while ((answer = feed_next(&r->follower, &l)) == 0) {
         lines_ref(l);
-        bool done = take_record(r, &l->record, l->block, &l->header, l);
+        bool done = reader_take_record(r, &l->record, l->block, &l->header, l);
         lines_unref(l);
         if (r->state != READER_READS)
             return;
@@ -389,9 +244,9 @@ static void take_feed(struct reader *r)
     }
 }
 
-static void advance(struct reader *r)
+void reader_advance(struct reader *r)
 {
-    while (r->state == READER_READS && pending(r) < r->fill_bytes) {
+    while (r->state == READER_READS && !r->resting && reader_pending(r) < r->fill_bytes) {
         if (r->follower.class)
             return;
         if (r->follower.feed) {
@@ -419,7 +274,7 @@ static void news(void *arg)
         return;
     }
     if (!r->follower.class)
-        advance(r);
+        reader_advance(r);
     r->changed(r->arg);
 }
 
@@ -430,16 +285,16 @@ void reader_begin_at(struct reader *r, struct position at, const struct sl_read_
     r->at = at;
     r->begun = true;
     if (part) {
-        struct page *p = page_new(part);
+        struct page *p = reader_page_new(part);
         if (!p) {
-            fail(r, -ENOMEM);
+            reader_fail(r, -ENOMEM);
             return;
         }
         r->page[0] = p;
         if (p->more)
             ask_page(r, behind(part->records, at.seq));
     }
-    advance(r);
+    reader_advance(r);
 }
 
 int reader_new(const struct reader_options *o, struct reader **ret)
@@ -475,6 +330,7 @@ void reader_free(struct reader *r)
         return;
     feed_leave(&r->follower);
     reader_drop_pages(r);
+    reader_unrest(r);
     buffer_fini(&r->out);
     free(r);
 }
@@ -506,12 +362,12 @@ enum render_end_reason reader_end(const struct reader *r)
 
 bool reader_exhausted(const struct reader *r)
 {
-    return r->state == READER_ENDED && pending(r) == 0;
+    return r->state == READER_ENDED && reader_pending(r) == 0;
 }
 
 uint64_t reader_last_given(const struct reader *r)
 {
-    if (pending(r)) /* somewhere in the middle: the last line that is surely whole */
+    if (reader_pending(r)) /* somewhere in the middle: the last line that is surely whole */
         return r->out_seq;
     return r->follower.class ? feed_last_given(&r->follower) : r->at.seq ? r->at.seq - 1 : 0;
 }
@@ -533,23 +389,23 @@ bool reader_waited(const struct reader *r)
 
 bool reader_idle(const struct reader *r)
 {
-    return r->state == READER_READS && r->follower.feed && pending(r) == 0;
+    return r->state == READER_READS && r->follower.feed && !r->resting && reader_pending(r) == 0;
 }
 
 void reader_piece(struct reader *r, size_t max_bytes, uint8_t **ret, size_t *ret_bytes)
 {
     *ret_bytes = 0;
-    if (pending(r) == 0) {
+    if (reader_pending(r) == 0) {
         empty(r);
-        advance(r);
+        reader_advance(r);
     }
-    if (pending(r)) {
+    if (reader_pending(r)) {
         if (!buffer_room(&r->out, CONNECTION_BACK_BYTES)) {
-            fail(r, -ENOMEM);
+            reader_fail(r, -ENOMEM);
             return;
         }
         *ret = buffer_data(&r->out) + r->out_at;
-        *ret_bytes = max_bytes && pending(r) > max_bytes ? max_bytes : pending(r);
+        *ret_bytes = max_bytes && reader_pending(r) > max_bytes ? max_bytes : reader_pending(r);
         return;
     }
     if (!r->follower.class)
@@ -559,8 +415,8 @@ void reader_piece(struct reader *r, size_t max_bytes, uint8_t **ret, size_t *ret
         r->at = r->follower.at;
         sl_count(&r->server->counts.fell_behind, 1);
         take_feed(r);
-        advance(r);
-        if (pending(r))
+        reader_advance(r);
+        if (reader_pending(r))
             reader_piece(r, max_bytes, ret, ret_bytes);
     } else if (answer == FEED_NOTHING && feed_ended(r->follower.feed)) {
         r->at.seq = feed_last_given(&r->follower) + 1;
@@ -571,11 +427,12 @@ void reader_piece(struct reader *r, size_t max_bytes, uint8_t **ret, size_t *ret
 void reader_took(struct reader *r, size_t bytes)
 {
     r->moved = true;
-    if (pending(r)) {
+    if (reader_pending(r)) {
         r->out_at += bytes;
         assert(r->out_at <= r->out.bytes);
-        if (pending(r) == 0) {
-            buffer_shrink(&r->out, 2 * READER_FILL_BYTES); /* a long line made it larger */
+        if (reader_pending(r) == 0) {
+            /* a long line made it larger; who follows with others needs none */
+            buffer_shrink(&r->out, r->follower.class ? 0 : 2 * READER_FILL_BYTES);
             empty(r);
         }
     } else if (bytes) {
@@ -600,18 +457,19 @@ bool reader_tick(struct reader *r, int64_t now_ns)
         if (r->state == READER_FINDS || !r->begun)
             reader_seek(r);
         else if (!r->page[0])
-            advance(r);
+            reader_advance(r);
     }
     /* Nobody reads: the pages are not held for that, they are asked for again. */
-    if (r->state == READER_READS && !r->moved && pending(r) >= r->fill_bytes && (r->page[0] || r->call)) {
+    if (r->state == READER_READS && !r->moved && reader_pending(r) >= r->fill_bytes &&
+        (r->page[0] || r->call)) {
         reader_drop_pages(r);
         r->caught_up = false;
     }
     r->moved = false;
     if (r->state == READER_READS && r->follower.feed && r->query->has_until &&
         feeds_broker_now_ns(r->server->feeds) > r->query->until_ns + READER_UNTIL_SLACK_NS)
-        finish(r, RENDER_UNTIL);
-    return r->state != before || pending(r) > 0;
+        reader_finish(r, RENDER_UNTIL);
+    return r->state != before || reader_pending(r) > 0;
 }
 
 void reader_stop(struct reader *r, enum render_end_reason reason)
@@ -622,22 +480,22 @@ void reader_stop(struct reader *r, enum render_end_reason reason)
         return;
     /* A line may have been given in part: the rest of its chunk is still owed. */
     if (r->follower.class && feed_piece(&r->follower, 0, &data, &bytes) == 0) {
-        if (pending(r) == 0)
+        if (reader_pending(r) == 0)
             empty(r);
         buffer_append(&r->out, data, bytes);
         feed_took(&r->follower, bytes);
     }
     if (r->follower.class)
         r->at.seq = feed_last_given(&r->follower) + 1;
-    finish(r, reason);
+    reader_finish(r, reason);
 }
 
 bool reader_ends_with(const struct reader *r, size_t bytes)
 {
-    return r->state == READER_ENDED && pending(r) == bytes;
+    return r->state == READER_ENDED && reader_pending(r) == bytes;
 }
 
 bool reader_at_line(const struct reader *r)
 {
-    return pending(r) == 0 && (!r->follower.class || feed_at_line(&r->follower));
+    return reader_pending(r) == 0 && (!r->follower.class || feed_at_line(&r->follower));
 }

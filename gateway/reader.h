@@ -15,7 +15,12 @@
 struct server;
 struct reader;
 
-enum { READER_FILL_BYTES = 128 << 10 };
+enum {
+    READER_FILL_BYTES = 64 << 10,
+    /* Of filter_work(), for all readers in a turn of the loop: 4 to 15 ms. Who needs more goes on in the next
+       one. */
+    READER_TURN_WORK = 4 << 20,
+};
 
 enum reader_state {
     READER_FINDS,   /* nothing is known yet */
@@ -76,5 +81,7 @@ bool reader_ends_with(const struct reader *r, size_t bytes);
 bool reader_at_line(const struct reader *r);
 /* About once a second: retries, `until` by the clock. True: look at it, as if `changed` had been called. */
 bool reader_tick(struct reader *r, int64_t now_ns);
+/* Goes on with those whose filter needed more than a turn of the loop has; server.c's, each turn. */
+void readers_resume(struct server *s);
 /* Ends it now, with this reason. */
 void reader_stop(struct reader *r, enum render_end_reason reason);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * What the files of the reader share: reader.c (the loop), seek.c (where it begins). Nobody else's business.
+ * What the files of the reader share: reader.c (the loop), reader_take.c (what comes of a block, and whose
+ * turn it is), seek.c (where it begins). Nobody else's business.
  */
 #pragma once
 #include "reader.h"
@@ -54,13 +55,45 @@ struct reader {
     uint64_t out_seq; /* the last line before what is in `out` */
     struct follower follower;
 
+    /* reader_take.c: a line that is being filtered over several turns */
+    bool resting;
+    struct filter_pause pause;
+    TAILQ_ENTRY(reader) rest;
+
     /* seek.c */
-    uint64_t bound;  /* a filtered tail: lines below it are still to be looked at */
-    uint64_t wanted; /* matches still wanted */
+    struct page *back; /* being searched for matches, from its end's number on */
+    int64_t back_ns;   /* the broker's clock when it came */
+    uint64_t back_seq; /* lines below it are counted */
+    uint64_t back_matches;
+    uint64_t back_nth; /* which of them is looked for; 0: how many there are */
+    uint64_t bound;    /* a filtered tail: lines below it are still to be looked at */
+    uint64_t wanted;   /* matches still wanted */
     bool bounded;
     int64_t wait_until_ns; /* monotonic */
     bool waited;
 };
+
+void reader_finish(struct reader *r, enum render_end_reason reason);
+void reader_fail(struct reader *r, int fault);
+static inline size_t reader_pending(const struct reader *r)
+{
+    return r->out.bytes - r->out_at;
+}
+/* Goes on wherever it stands. */
+void reader_advance(struct reader *r);
+struct page *reader_page_new(const struct sl_read_part *part);
+
+/* Takes a record in memory, decompressed before (`l`) or not. False: there is no room, or time, for more of
+ * it. */
+bool reader_take_record(struct reader *r, const struct sl_record *record, struct sl_slice block,
+                        const struct sl_block_header *header, const struct lines *l);
+/* filter_line_some() within the turn's work; READER_RESTS: it has been put off, and is called again later. */
+enum { READER_RESTS = FILTER_LATER };
+int reader_wants(struct reader *r, const struct lines_walk *w, const struct sl_line *line,
+                 struct sl_slice container);
+void reader_unrest(struct reader *r);
+/* seek.c: goes on with r->back. */
+void reader_search_back(struct reader *r);
 
 /* Finds where to begin and calls reader_begin_at(), or ends or fails the reader. */
 void reader_seek(struct reader *r);

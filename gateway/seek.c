@@ -8,6 +8,7 @@
 #include "server.h"
 #include "wire/timestamp.h"
 #include <errno.h>
+#include <stdlib.h>
 
 enum seek {
     SEEK_START,    /* from the first line, or behind the cursor */
@@ -69,31 +70,32 @@ static bool walk_record(struct sl_slice *records, struct sl_record *record, stru
     return false;
 }
 
-/* Matches below the bound; with `nth` > 0 stops at that one and gives its number. */
-static uint64_t count_matches(struct reader *r, struct sl_slice records, uint64_t nth, uint64_t *ret_seq)
+/* Counts matches in r->back, up to the nth. False: it rests, and goes on from there. */
+static bool count_matches(struct reader *r)
 {
+    struct sl_slice records = sl_slice(r->back->records, r->back->bytes);
     struct sl_record record;
     struct sl_block_header header;
     struct lines_walk w;
     struct sl_line line;
-    uint64_t matches = 0;
     while (walk_record(&records, &record, &header, &w)) {
         enum filter_verdict verdict = filter_block(r->filter, &record, &header);
-        if (verdict == FILTER_NONE)
+        if (verdict == FILTER_NONE || record.first_seq + header.lines <= r->back_seq)
             continue;
         while (lines_next(&w, &line)) {
-            if (w.seq >= r->bound || w.seq < first_wanted(r))
+            if (w.seq >= r->bound || w.seq < first_wanted(r) || w.seq < r->back_seq)
                 continue;
-            if (verdict != FILTER_ALL && !filter_line(r->filter, w.query_ns, line.stream,
-                                                      sl_block_container(&header, line.container), line.text))
-                continue;
-            if (++matches == nth) {
-                *ret_seq = w.seq;
-                return matches;
-            }
+            int wanted = verdict == FILTER_ALL
+                             ? 1
+                             : reader_wants(r, &w, &line, sl_block_container(&header, line.container));
+            if (wanted == READER_RESTS)
+                return false;
+            r->back_seq = w.seq + 1;
+            if (wanted && ++r->back_matches == r->back_nth)
+                return true;
         }
     }
-    return matches;
+    return true;
 }
 
 /* First number in these records, and whether the time filter can match nothing older. */
@@ -109,22 +111,44 @@ static uint64_t first_of(const struct reader *r, struct sl_slice records, bool *
     return record.first_seq;
 }
 
-static void took_back(struct reader *r, const struct upstream_page *page)
+void reader_search_back(struct reader *r)
 {
-    uint64_t matches = count_matches(r, page->part.records, 0, NULL);
-    bool oldest;
-    uint64_t first = first_of(r, page->part.records, &oldest), start = first;
-    if (matches < r->wanted && page->part.more && !oldest && first > first_wanted(r)) {
-        r->wanted -= matches;
-        r->bound = first;
+    if (!count_matches(r))
+        return;
+    struct sl_slice records = sl_slice(r->back->records, r->back->bytes);
+    bool oldest, more = r->back->more;
+    uint64_t start = first_of(r, records, &oldest);
+    if (r->back_nth > 0) {
+        start = r->back_seq - 1; /* the nth */
+    } else if (r->back_matches >= r->wanted) {
+        r->back_nth = r->back_matches - r->wanted + 1;
+        r->back_matches = r->back_seq = 0;
+        reader_search_back(r);
+        return;
+    }
+    int64_t now_ns = r->back_ns;
+    bool enough = r->back_nth > 0;
+    free(r->back);
+    r->back = NULL;
+    if (!enough && more && !oldest && start > first_wanted(r)) {
+        r->wanted -= r->back_matches;
+        r->bound = start;
         reader_seek(r);
         return;
     }
-    if (matches >= r->wanted)
-        count_matches(r, page->part.records, matches - r->wanted + 1, &start);
-    if (start < first_wanted(r))
-        start = first_wanted(r);
-    begin(r, start, page->now_ns, NULL);
+    begin(r, start > first_wanted(r) ? start : first_wanted(r), now_ns, NULL);
+}
+
+static void took_back(struct reader *r, const struct upstream_page *page)
+{
+    r->back = reader_page_new(&page->part);
+    if (!r->back) {
+        reader_fail(r, -ENOMEM);
+        return;
+    }
+    r->back_ns = page->now_ns;
+    r->back_seq = r->back_matches = r->back_nth = 0;
+    reader_search_back(r);
 }
 
 static void took_end(struct reader *r, const struct upstream_page *page)

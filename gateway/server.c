@@ -9,6 +9,7 @@
 #include "linger.h"
 #include "options.h"
 #include "outlet.h"
+#include "reader.h"
 #include "watch.h"
 #include "wire/diagnostics.h"
 #include "wire/timestamp.h"
@@ -139,6 +140,7 @@ static int dispatch(struct server *s, struct lws *wsi, enum lws_callback_reasons
             lws_get_protocol(wsi) == lws_vhost_name_to_protocol(s->vhost, "sandlog")) {
             upstream_run(s->upstream);
             feeds_turn(s->feeds);
+            readers_resume(s);
         }
         return 0;
     case LWS_CALLBACK_RAW_RX_FILE:
@@ -152,7 +154,8 @@ static int dispatch(struct server *s, struct lws *wsi, enum lws_callback_reasons
 static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t bytes)
 {
     struct server *s = lws_context_user(lws_get_context(wsi));
-    s->depth++;
+    if (s->depth++ == 0)
+        s->turn_work = READER_TURN_WORK;
     int answer = dispatch(s, wsi, reason, user, in, bytes);
     if (s->depth == 1)
         outlet_flush(s);
@@ -333,6 +336,7 @@ int server_open(struct server *s, int signal_fd)
     s->started_ns = sl_monotonic_ns();
     LIST_INIT(&s->connections);
     TAILQ_INIT(&s->ready);
+    TAILQ_INIT(&s->resting);
     TAILQ_INIT(&s->line);
     door_open();
     if (read_link_keys(&keys, why) != 0)

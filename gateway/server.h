@@ -9,6 +9,7 @@
 #include "upstream.h"
 
 struct feeds;
+struct reader;
 struct auth;
 struct admission;
 
@@ -24,6 +25,8 @@ struct server {
     TAILQ_HEAD(, connection) ready; /* outlet.c's */
     TAILQ_HEAD(, connection) line;  /* access.c's: who waits for a share of bytes */
     unsigned depth;                 /* of lws' callbacks */
+    TAILQ_HEAD(, reader) resting;   /* reader_take.c's */
+    uint64_t turn_work;             /* filter_work() that is left to this turn of the loop */
     size_t connection_count;
     size_t follower_count;
     int tick_fd; /* every 100 ms */

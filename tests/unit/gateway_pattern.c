@@ -299,9 +299,49 @@ static void a_literal_is_bytes_and_folds_only_letters(void **state)
     pattern_free(p);
 }
 
+static void a_text_in_steps_matches_as_the_whole_does(void **state)
+{
+    (void)state;
+    static const char *const patterns[] = {"(a|b)*c(a|b){300}d", "\xc3\xa4+x$", "^.{5000}.*z", "\\bend\\b",
+                                           "[^q]*q"};
+    static uint8_t text[40000];
+    for (size_t n = 0; n < sizeof patterns / sizeof *patterns; n++) {
+        struct pattern *p, *other;
+        const char *why;
+        assert_int_equal(pattern_new(sl_slice_of(patterns[n]), false, &p, &why), 0);
+        assert_int_equal(pattern_new(sl_slice_of(patterns[n]), false, &other, &why), 0);
+        for (unsigned round = 0; round < 40; round++) {
+            /* letters, characters of two bytes that portions may cut, bytes that are none */
+            unsigned dice = round * 977 + (unsigned)n;
+            size_t bytes = 3000 + round * 900;
+            for (size_t i = 0; i < bytes; i++) {
+                dice = dice * 1103515245 + 12345;
+                text[i] = (uint8_t) "ab\xc3\xa4xcd\xff"[dice >> 16 & 7];
+            }
+            if (round % 3 == 0)
+                memcpy(text + bytes - 5, " endz", 5);
+            struct sl_slice all = sl_slice(text, bytes);
+            bool whole = pattern_match(other, all);
+            struct pattern_pause pause = {0};
+            int answer;
+            unsigned pauses = 0;
+            while ((answer = pattern_match_some(p, all, 1, &pause)) == PATTERN_LATER) {
+                pauses++;
+                if (round & 1) /* others come between, and make it forget */
+                    pattern_match(p, sl_slice(text + pauses, bytes / 2));
+            }
+            assert_int_equal(answer, whole);
+            assert_true(whole || pauses + 1 >= bytes / 4096);
+        }
+        pattern_free(p);
+        pattern_free(other);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_text_in_steps_matches_as_the_whole_does),
         cmocka_unit_test(patterns_match_what_they_say),
         cmocka_unit_test(what_cannot_be_linear_or_is_malformed_is_refused_with_a_sentence),
         cmocka_unit_test(random_patterns_agree_with_the_c_library),
