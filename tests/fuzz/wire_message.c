@@ -16,6 +16,42 @@ static void walk_labels(uint16_t count, struct sl_slice pairs)
     assert(labels == count && !r.failed);
 }
 
+static void read_export_request(struct sl_reader *r, uint8_t type)
+{
+    struct sl_scan scan;
+    struct sl_slice consumer, checkpoint;
+    uint64_t holder;
+    uint32_t ttl_ms;
+    if (type == SL_SCAN && sl_scan_decode(r, &scan) == 0)
+        assert(sl_consumer_valid(scan.consumer) && scan.holder != 0 && scan.max_bytes <= SL_PAGE_MAX_BYTES);
+    if (type == SL_LEASE && sl_lease_decode(r, &consumer, &holder, &ttl_ms) == 0)
+        assert(sl_consumer_valid(consumer) && holder != 0);
+    if (type == SL_ACK && sl_ack_decode(r, &consumer, &checkpoint) == 0)
+        assert(sl_consumer_valid(consumer) && sl_checkpoint_valid(checkpoint));
+    if (type == SL_FORGET && sl_consumer_name_decode(r, &consumer) == 0)
+        assert(sl_consumer_valid(consumer));
+}
+
+static void read_export_answer(struct sl_reader *r, uint8_t type)
+{
+    struct sl_scan_answer answer;
+    struct sl_scan_item item;
+    struct sl_consumer consumer;
+    struct sl_slice place;
+    uint64_t epoch;
+    int64_t now_ns;
+    if (type == SL_SCAN && sl_scan_answer_open(r, &answer) == 0) {
+        while (sl_scan_item_next(r, &item))
+            assert(item.record.bytes >= SL_RECORD_PREFIX_BYTES);
+    }
+    if (type == SL_ACK && sl_ack_answer_decode(r, &place) == 0)
+        assert(sl_checkpoint_valid(place));
+    if (type == SL_CONSUMERS && sl_consumers_open(r, &epoch, &now_ns) == 0) {
+        while (sl_consumer_next(r, &consumer))
+            assert(sl_consumer_valid(consumer.name) && sl_checkpoint_valid(consumer.checkpoint));
+    }
+}
+
 static void read_request(struct sl_reader *r, uint8_t type)
 {
     struct sl_hello hello;
@@ -130,7 +166,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     struct sl_reader r = sl_reader(sl_slice(copy, bytes));
     struct sl_message_head head;
     if (sl_message_open(&r, &head) == SL_STATUS_OK) {
-        if (head.status == 0)
+        if (head.type >= SL_SCAN && head.status == 0)
+            read_export_request(&r, head.type);
+        else if (head.type >= SL_SCAN)
+            read_export_answer(&r, head.type);
+        else if (head.status == 0)
             read_request(&r, head.type);
         else
             read_answer(&r, head.type);

@@ -21,6 +21,7 @@ struct scanning {
     size_t max_bytes, bytes;
     uint64_t passed_bytes;
     bool any, stopped;
+    int fault;
     store_scan_each *each;
     void *arg;
 };
@@ -163,17 +164,20 @@ static void give_damage(struct scanning *g, const struct segment *s)
 
 /* ---- records ---- */
 
-/* Whether a record in `s` is of the life that the sandbox has now (README, decision on lives in scans). */
-static bool of_this_life(struct disk *d, const struct segment *s, const struct sandbox *b,
-                         const struct sl_record *record, uint64_t offset)
+/* Whether a record in `s` is of the life that the sandbox has now (README, decision on lives in scans). -EIO:
+ * the index that tells can't be read now. */
+static int of_this_life(struct disk *d, const struct segment *s, const struct sandbox *b,
+                        const struct sl_record *record, uint64_t offset)
 {
     if (b->birth <= s->last_birth || record->commit_ns > b->created_ns)
-        return true;
+        return 1;
     for (uint32_t x = 0; x < b->extent_count; x++) {
         if (b->extents[x].segment != s)
             continue;
         const struct entry *entries = part_entries(d, b, &b->extents[x]);
-        if (entries && b->extents[x].count)
+        if (!entries)
+            return -EIO;
+        if (b->extents[x].count)
             return offset >= entries[0].offset;
     }
     return record->commit_ns == b->created_ns;
@@ -187,8 +191,13 @@ static bool take_record(struct scanning *g, const struct segment *s, struct sl_s
     if (record->kind == SL_RECORD_BLOCK) {
         const struct sandbox *b = table_find(&d->table, header->sandbox);
         bool tells = header->lines > 0 || header->flags & SL_BLOCK_GAP;
-        if (tells && b && b->alive && of_this_life(d, s, b, record, g->at.offset) &&
-            !give(g, b, bytes, record))
+        int lives = tells && b && b->alive ? of_this_life(d, s, b, record, g->at.offset) : 0;
+        if (lives < 0) {
+            g->fault = lives;
+            g->stopped = true;
+            return false;
+        }
+        if (lives && !give(g, b, bytes, record))
             return false;
         g->at.lines += header->lines;
         g->at.text_bytes += header->text_bytes;
@@ -265,5 +274,6 @@ int disk_scan(struct store *s, struct sl_slice consumer, struct sl_slice checkpo
     }
     place_render(d->epoch, &g.at, ret_next);
     *ret_more = g.stopped;
-    return 0;
+    /* What was given before it is good: the next call meets the fault first. */
+    return g.any ? 0 : g.fault;
 }
