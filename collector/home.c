@@ -324,7 +324,7 @@ static int open_all(struct collector *c)
 {
     const struct collector_options *o = c->options;
     size_t limit = sl_raise_open_files();
-    size_t most = limit > 2 * FILES_KEPT_FREE ? limit - FILES_KEPT_FREE : FILES_KEPT_FREE;
+    size_t most = limit > 2 * FILES_KEPT_FREE ? limit - FILES_KEPT_FREE : limit / 2;
     if (o->open_files > 0 && (size_t)o->open_files < most)
         most = (size_t)o->open_files;
     struct pack_sink sink = {.block = take_block, .attrs = ends_attrs, .arg = c};

@@ -77,11 +77,18 @@ static int gap(struct collector *c, struct file *f, uint8_t reason, uint16_t mor
 
 /* ---- the end of a file ---- */
 
+/* Nothing is in it, and what may come is a copy: nobody waits for it. */
+static bool is_empty_sibling(const struct file *f)
+{
+    return f->state == FILE_UNPLACED && f->size == 0 && !f->gz && f->fd >= 0 && f->next;
+}
+
 /* The file that comes after it in its log; copies do not count. */
 static struct file *follower(const struct file *f)
 {
     struct file *next = f->next;
-    while (next && (next->state == FILE_COPY || next->state == FILE_BURIED || next->phantom))
+    while (next && (next->state == FILE_COPY || next->state == FILE_BURIED || next->phantom ||
+                    is_empty_sibling(next)))
         next = next->next;
     return next;
 }
@@ -344,12 +351,12 @@ static struct file *turn_of(struct log *log)
             f->state = FILE_READING;
             f->wrapped = false;
         }
-        if (f->state == FILE_UNPLACED && f->size == 0 && !f->gz && f->fd >= 0 && f->next) {
-            empty = empty ? empty : f; /* may become a copy: nobody waits for it */
+        if (is_empty_sibling(f)) {
+            empty = empty ? empty : f;
             continue;
         }
         if (f->state == FILE_UNPLACED || f->state == FILE_READING)
-            return f;
+            return empty && !f->dirty && !follower(f) ? empty : f;
     }
     return empty;
 }
@@ -376,6 +383,10 @@ static enum step step(struct collector *c, struct log *log)
         return wait(c, log, RETRY_NS);
     if (f->state == FILE_UNPLACED) {
         r = places_place(c, f);
+        if (r >= 0 && is_empty_sibling(f)) {
+            turns_later(c, s, RETRY_NS);
+            return STEP_IDLE;
+        }
         if (r < 0 || f->state == FILE_UNPLACED)
             return wait(c, log, RETRY_NS);
         return STEP_AGAIN;

@@ -18,6 +18,7 @@ enum {
     PATH_BYTES = PATTERN_PATH_MAX_BYTES + (PATTERN_DEPTH_MAX + 1) * 256,
     READS_A_RUN = 256, /* more than a full queue of 16,384 events, so that it is empty after */
     SWEEPS_A_TICK = 512,
+    NAMES_A_TICK = 256, /* of a listing: about 20 ms when each is a sandbox's folder that is new */
 };
 /* A folder that inotify watches is swept only against what inotify may lose; one that it does not watch is
    seen by the sweep alone. */
@@ -41,6 +42,7 @@ struct watch {
     struct table by_wd;
     struct queue watched;
     struct queue unwatched;
+    struct folder *listings; /* that are not at their end */
     struct watch_counts counts;
     int64_t roots_due_ns;
     int fd;
@@ -48,6 +50,7 @@ struct watch {
 
 /* `used`: it was met as just made, and its files may have come and gone before that. */
 static void list_folder(struct watch *w, struct folder *f, bool used);
+static void listing_end(struct watch *w, struct folder *f);
 
 /* ---- queues: ordered by due_ns because each has one interval ---- */
 
@@ -221,6 +224,7 @@ static void set_wd(struct watch *w, struct folder *f, int wd)
 
 static void folder_free(struct watch *w, struct folder *f)
 {
+    listing_end(w, f);
     set_wd(w, f, -1);
     queue_remove(queue_of(w, f), f);
     if (f->parent) {
@@ -247,6 +251,7 @@ static void folder_gone(struct watch *w, struct folder *f)
         return;
     f->here = false;
     f->listed = false;
+    listing_end(w, f);
     set_wd(w, f, -1);
     if (!f->parent) {
         if (f->root->fd >= 0)
@@ -313,8 +318,52 @@ static void child_seen(struct watch *w, struct folder *f, const char *name, bool
         folder_enter(w, child, fresh);
 }
 
+static void listing_end(struct watch *w, struct folder *f)
+{
+    struct folder **at = &w->listings;
+    if (!f->listing)
+        return;
+    while (*at != f)
+        at = &(*at)->listing_next;
+    *at = f->listing_next;
+    closedir(f->listing);
+    f->listing = NULL;
+}
+
+/* The next names. What is left is for watch_tick(): a large folder must not keep the others waiting. */
+static void list_some(struct watch *w, struct folder *f, DIR *dir, bool used)
+{
+    bool last = is_last(f), empty = true;
+    struct dirent *e = NULL;
+    for (int i = 0; i < NAMES_A_TICK && (e = readdir(dir)); i++) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        empty = false;
+        if (last && e->d_type != DT_DIR)
+            w->events.name(w->events.arg, f, e->d_name, NEWS_THERE);
+        else if (!last && (e->d_type == DT_DIR || e->d_type == DT_UNKNOWN))
+            child_seen(w, f, e->d_name, false);
+    }
+    if (e && !f->listing) {
+        f->listing = dir;
+        f->listing_next = w->listings;
+        w->listings = f;
+    }
+    if (e)
+        return;
+    if (f->listing)
+        listing_end(w, f);
+    else
+        closedir(dir);
+    if (used && empty && last && f->holds_sandbox && !f->logs)
+        w->events.missed(w->events.arg, f);
+    if (last)
+        w->events.look(w->events.arg, f, true);
+}
+
 static void list_folder(struct watch *w, struct folder *f, bool used)
 {
+    listing_end(w, f);
     int fd = folder_open(f, NULL, O_RDONLY | O_DIRECTORY | O_NONBLOCK);
     struct stat st;
     DIR *dir = NULL;
@@ -329,23 +378,7 @@ static void list_folder(struct watch *w, struct folder *f, bool used)
     f->ino = st.st_ino;
     f->changed_ns = sl_now_ns() - mtime_ns > MTIME_TRUST_NS ? mtime_ns : 0;
     f->listed = true;
-    bool last = is_last(f), empty = true;
-    struct dirent *e;
-    while ((e = readdir(dir))) {
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
-            continue;
-        empty = false;
-        if (last && e->d_type != DT_DIR)
-            w->events.name(w->events.arg, f, e->d_name, NEWS_THERE);
-        else if (!last && (e->d_type == DT_DIR || e->d_type == DT_UNKNOWN))
-            child_seen(w, f, e->d_name, false);
-    }
-    bool missed = used && empty && last && f->holds_sandbox && !f->logs;
-    closedir(dir);
-    if (missed)
-        w->events.missed(w->events.arg, f);
-    if (last)
-        w->events.look(w->events.arg, f, true);
+    list_some(w, f, dir, used);
 }
 
 /* ---- inotify ---- */
@@ -431,6 +464,8 @@ static void sweep_folder(struct watch *w, struct folder *f)
         return;
     }
     int64_t mtime_ns = (int64_t)st.stx_mtime.tv_sec * SL_NS_PER_S + st.stx_mtime.tv_nsec;
+    if (f->listing)
+        return; /* under way */
     if (!f->listed || st.stx_ino != f->ino || (f->wd < 0 && mtime_ns != f->changed_ns))
         folder_enter(w, f, false);
     else if (mtime_ns != f->changed_ns)
@@ -473,6 +508,8 @@ int64_t watch_tick(struct watch *w, int64_t now_ns)
         w->roots_due_ns = now_ns + ROOT_RETRY_NS;
         look_for_roots(w);
     }
+    if (w->listings)
+        list_some(w, w->listings, w->listings->listing, false);
     sweep_queue(w, &w->watched, now_ns);
     sweep_queue(w, &w->unwatched, now_ns);
     int64_t due_ns = w->roots_due_ns;
@@ -480,7 +517,7 @@ int64_t watch_tick(struct watch *w, int64_t now_ns)
         due_ns = w->watched.first->due_ns;
     if (w->unwatched.first && w->unwatched.first->due_ns < due_ns)
         due_ns = w->unwatched.first->due_ns;
-    return due_ns;
+    return w->listings ? now_ns : due_ns;
 }
 
 void watch_counts(const struct watch *w, struct watch_counts *ret)
@@ -532,6 +569,8 @@ void watch_free(struct watch *w)
     for (size_t i = 0; i < 2; i++) {
         for (struct folder *f = queues[i]->first, *next; f; f = next) {
             next = f->next;
+            if (f->listing)
+                closedir(f->listing);
             free(f);
         }
     }

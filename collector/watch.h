@@ -21,6 +21,8 @@ struct folder {
     struct table_node by_wd;
     struct folder *parent; /* NULL: the root */
     struct root *root;
+    struct folder *listing_next;
+    void *listing;       /* a DIR that is not at its end */
     struct folder *next; /* in its sweep queue */
     struct folder *previous;
     struct log *logs; /* of a last folder; the fleet's */
