@@ -32,6 +32,13 @@ static void await_that(struct world *w, bool (*done)(struct world *w))
     }
 }
 
+static void every_write_a_transaction(struct world *w)
+{
+    store_close(w->store);
+    snprintf(w->location, sizeof w->location, "redis://127.0.0.1:%d?transaction_bytes=1", server.port);
+    world_open(w);
+}
+
 static void two_brokers_with_the_same_file_make_one_order_without_doubles(void **state)
 {
     struct world *both[2] = {*state, second(*state)};
@@ -94,6 +101,15 @@ static void brokers_with_files_of_their_own_share_a_sandbox(void **state)
     assert_lines(both[0], "a", 1, 2 * ROUNDS);
     assert_lines(both[1], "a", 1, 2 * ROUNDS);
     second_end(both[1]);
+}
+
+static void transactions_of_two_brokers_do_not_meet(void **state)
+{
+    every_write_a_transaction(*state);
+    two_brokers_with_the_same_file_make_one_order_without_doubles(state);
+    server_command(&server, "FLUSHALL");
+    brokers_with_files_of_their_own_share_a_sandbox(state);
+    assert_false(server_says(&server, "GET sandlog:{a}:a", ""));
 }
 
 static bool has_grown(struct world *w)
@@ -557,6 +573,7 @@ static const struct CMUnitTest tests[] = {
     CLAIM(a_replica_that_lacks_the_newest_lines_takes_over),
     CLAIM(two_brokers_with_the_same_file_make_one_order_without_doubles),
     CLAIM(brokers_with_files_of_their_own_share_a_sandbox),
+    CLAIM(transactions_of_two_brokers_do_not_meet),
     CLAIM(what_another_broker_wrote_wakes_readers_here),
     CLAIM(a_full_redis_refuses_and_says_so_until_there_is_room),
     CLAIM(a_redis_that_is_gone_refuses_and_comes_back_by_itself),

@@ -61,6 +61,16 @@ static inline void assert_healed(struct world *writer, struct world *reader, uin
     }
     assert_int_equal(v.verdict, SL_ELSEWHERE);
     assert_int_equal(v.offset, kept);
+    /* Reading is refused until the watchers have found the new master. */
+    struct world *both[2] = {writer, reader};
+    for (int i = 0; i < 2; i++) {
+        int64_t end_ns = sl_monotonic_ns() + 30 * SL_NS_PER_S;
+        while (store_setbacks(both[i]->store) == 0 || store_trouble(both[i]->store)) {
+            assert_true(sl_monotonic_ns() < end_ns);
+            poll(NULL, 0, 10);
+            store_run(both[i]->store);
+        }
+    }
     append_lines(writer, "a", kept, (unsigned)(sent - kept) + 1);
     struct got got = read_all(writer, "a", 1, 64 << 10);
     assert_int_equal(got.lines, sent + 1 + others);

@@ -14,6 +14,7 @@ struct box {
     struct seen seen;
     bool loaded;           /* `life` is what Redis had when last heard of */
     bool fresh;            /* loaded, or written to, in this round */
+    bool plain;            /* its slot is on the move: no transactions in this round */
     bool open;             /* SEEN_OPEN: to be asked for before it is judged */
     uint64_t fallen;       /* the life that lost lines which were seen: the next write gives it a new birth */
     uint64_t listed_birth; /* as which it stands in the list; 0: not, or not known */

@@ -28,6 +28,16 @@ int call_add(struct call *c, const void *data, size_t bytes)
     return 0;
 }
 
+int call_cut(struct call *c)
+{
+    int *ends = realloc(c->ends, (size_t)(c->commands + 1) * sizeof *ends);
+    if (!ends)
+        return -ENOMEM;
+    c->ends = ends;
+    c->ends[c->commands++] = c->argc;
+    return 0;
+}
+
 int call_add_text(struct call *c, const char *text)
 {
     return call_add(c, text, strlen(text));
@@ -44,6 +54,7 @@ void call_end(struct call *c)
         freeReplyObject(c->reply);
     free(c->argv);
     free(c->bytes);
+    free(c->ends);
     *c = (struct call){0};
 }
 
@@ -80,13 +91,21 @@ static void send_call(struct link *l, struct call *c)
         c->fault = -ENOMEM;
         return;
     }
-    c->fault = redisAppendCommandArgv(n->c, c->argc, c->argv, c->bytes) == REDIS_OK ? 0 : -ENOMEM;
+    c->fault = 0;
+    for (int i = 0, from = 0; c->fault == 0 && i < (c->ends ? c->commands : 1); i++) {
+        int to = c->ends ? c->ends[i] : c->argc, all;
+        if (redisAppendCommandArgv(n->c, to - from, c->argv + from, c->bytes + from) != REDIS_OK) {
+            c->fault = -ENOMEM;
+            if (i > 0)
+                node_drop(l, n); /* half of it is on its way */
+        }
+        from = to;
+        /* The server works on the first while the next ones are written. A failure is met when the answer is
+         * read. */
+        if (c->fault == 0 && sdslen(n->c->obuf) >= SEND_BYTES)
+            redisBufferWrite(n->c, &all);
+    }
     n->waits = n->waits || (c->fault == 0 && c->waits);
-    /* The server works on the first while the next ones are written. A failure is met when the answer is
-     * read. */
-    int all;
-    if (c->fault == 0 && sdslen(n->c->obuf) >= SEND_BYTES)
-        redisBufferWrite(n->c, &all);
 }
 
 /* An answer that says to ask again: true, and the call is due once more. */
@@ -110,8 +129,10 @@ static bool again(struct link *l, struct call *c)
             return false;
         l->slots[slot] = (uint16_t)node;
         l->cluster = l->mapped = l->map_stale = true;
-        return true;
+        return !c->ends;
     }
+    if (c->ends)
+        return false;
     if (strncmp(error, "ASK ", 4) == 0) {
         c->node = redirection(l, error, &slot);
         c->asking = c->node != NOWHERE;
@@ -142,7 +163,21 @@ static void receive_call(struct link *l, struct call *c)
     struct node *n = &l->nodes[c->node];
     if (c->asking)
         freeReplyObject(receive(l, n));
+    redisReply *first_error = NULL;
+    for (int i = 1; c->ends && i < c->commands; i++) {
+        redisReply *queued = receive(l, n);
+        if (!first_error && reply_error(queued))
+            first_error = queued;
+        else
+            freeReplyObject(queued);
+    }
     c->reply = receive(l, n);
+    if (c->reply && first_error) {
+        freeReplyObject(c->reply); /* "EXECABORT" */
+        c->reply = first_error;
+    } else {
+        freeReplyObject(first_error);
+    }
     if (!c->reply)
         c->fault = -EIO;
 }

@@ -20,8 +20,8 @@ enum {
 };
 
 /* What
- * redis://[[USER]:PASSWORD@]HOST[:PORT][,HOST[:PORT]...][?replicas=N&wait_ms=MS&user=NAME&password_file=PATH]
- * says. */
+ * redis://[[USER]:PASSWORD@]HOST[:PORT][,HOST[:PORT]...][?replicas=N&wait_ms=MS&user=NAME&password_file=PATH
+ * &transaction_bytes=N] says. */
 struct location {
     struct {
         char host[LINK_HOST_BYTES];
@@ -31,6 +31,7 @@ struct location {
     char user[128], password[256];
     int replicas; /* that must have a write before it is acknowledged; 0: none */
     int wait_ms;
+    int transaction_bytes; /* of blocks: a write of more is a transaction, of less a script */
 };
 /* NULL, or what is wrong with it. */
 const char *location_parse(const char *url, struct location *ret);
@@ -64,6 +65,9 @@ struct call {
     int capacity;
     unsigned slot;
     const struct script *script;
+    /* A transaction: where its commands end, from MULTI to EXEC; NULL: one command. */
+    int *ends;
+    int commands;
     bool waits; /* with location.replicas: a WAIT follows */
     /* the round's: */
     redisReply *reply; /* NULL with a fault; freed by calls_end() */
@@ -76,6 +80,9 @@ struct call {
 /* Arguments are borrowed until the round is over. -ENOMEM leaves it as it was. */
 int call_add(struct call *c, const void *data, size_t bytes);
 int call_add_text(struct call *c, const char *text);
+/* Ends a command of a transaction. The reply is that of EXEC, or the error that kept it from being done; only
+ * MOVED is followed, and not sent again. */
+int call_cut(struct call *c);
 void call_begin_script(struct call *c, const struct script *script);
 /* Frees replies and arguments; the memory of the calls is the caller's. */
 void call_end(struct call *c);

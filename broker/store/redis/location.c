@@ -2,7 +2,12 @@
 #include "link.h"
 #include <stdio.h>
 
-enum { DEFAULT_PORT = 6379, DEFAULT_WAIT_MS = 1000, WAIT_MAX_MS = 60000 };
+enum {
+    DEFAULT_PORT = 6379,
+    DEFAULT_WAIT_MS = 1000,
+    WAIT_MAX_MS = 60000,
+    DEFAULT_TRANSACTION_BYTES = 16 << 10, /* from there on five commands are cheaper than Lua's hashing */
+};
 
 static bool number(const char *text, size_t bytes, long low, long high, int *ret)
 {
@@ -121,6 +126,9 @@ static const char *parse_query(const char *at, const char *end, struct location 
         } else if (bytes > 8 && memcmp(at, "wait_ms=", 8) == 0) {
             if (!number(at + 8, bytes - 8, 1, WAIT_MAX_MS, &ret->wait_ms))
                 return "wait_ms is a number from 1 to 60000";
+        } else if (bytes > 18 && memcmp(at, "transaction_bytes=", 18) == 0) {
+            if (!number(at + 18, bytes - 18, 1, 999999, &ret->transaction_bytes))
+                return "transaction_bytes is a number from 1 to 999999";
         } else if (bytes > 5 && memcmp(at, "user=", 5) == 0) {
             if (!copy(ret->user, sizeof ret->user, at + 5, bytes - 5))
                 return "the user's name is too long";
@@ -129,7 +137,8 @@ static const char *parse_query(const char *at, const char *end, struct location 
             if (why)
                 return why;
         } else {
-            return "behind the ? may stand replicas=N, wait_ms=MS, user=NAME and password_file=PATH";
+            return "behind the ? may stand replicas=N, wait_ms=MS, user=NAME, password_file=PATH and "
+                   "transaction_bytes=N";
         }
         at = stop < end ? stop + 1 : end;
     }
@@ -138,7 +147,7 @@ static const char *parse_query(const char *at, const char *end, struct location 
 
 const char *location_parse(const char *url, struct location *ret)
 {
-    *ret = (struct location){.wait_ms = DEFAULT_WAIT_MS};
+    *ret = (struct location){.wait_ms = DEFAULT_WAIT_MS, .transaction_bytes = DEFAULT_TRANSACTION_BYTES};
     if (strncmp(url, "rediss://", 9) == 0)
         return "TLS to Redis is not supported; use redis:// through a tunnel";
     if (strncmp(url, "redis://", 8) != 0)

@@ -125,7 +125,7 @@ struct redis {
     unsigned watched_count;
 };
 
-extern struct script append_script, heads_script;
+extern struct script append_script, guard_script, finish_script, heads_script;
 extern const char channel[], notes_channel[], epoch_key[], list_key[];
 
 /* Keys of a sandbox: "sandlog:{ID}:h" and ":s". Returns the bytes. */

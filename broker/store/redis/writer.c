@@ -226,6 +226,34 @@ static void took_effect(struct box *b)
     b->settled = b->written = true;
 }
 
+static bool is_moving(const char *error)
+{
+    return error && (strncmp(error, "MOVED ", 6) == 0 || strncmp(error, "ASK ", 4) == 0 ||
+                     strncmp(error, "TRYAGAIN", 8) == 0);
+}
+
+/* What EXEC says: of the guard, of each XADD, of the end. */
+static void transacted(struct writer *w, struct box *b, const redisReply *all)
+{
+    size_t count = all->type == REDIS_REPLY_ARRAY ? all->elements : 0;
+    const redisReply *last = count >= 2 ? all->element[count - 1] : NULL;
+    const redisReply *bad = NULL;
+    for (size_t i = 0; i < count && !bad; i++)
+        bad = reply_error(all->element[i]) ? all->element[i] : NULL;
+    if (last && last->type == REDIS_REPLY_INTEGER && last->integer == 0 &&
+        all->element[0]->type == REDIS_REPLY_ARRAY) {
+        box_load(w, b, all->element[0]); /* another token: the XADDs were made to fail */
+    } else if (last && last->type == REDIS_REPLY_INTEGER && last->integer == 1 && !bad) {
+        took_effect(b);
+    } else {
+        char text[TROUBLE_BYTES];
+        snprintf(text, sizeof text, "Redis did a write by halves: %.200s",
+                 bad ? bad->str : "no answer to EXEC");
+        box_fail(w, b, -EIO);
+        trouble(w, text);
+    }
+}
+
 /* One try of all that is not settled. */
 static void attempt(struct writer *w)
 {
@@ -251,12 +279,18 @@ static void attempt(struct writer *w)
     for (size_t i = 0; i < count; i++) {
         struct box *b = w->sent[i];
         const redisReply *reply = b->call.reply;
-        if (b->call.fault || reply_error(reply))
+        if (b->call.ends && b->call.fault == 0 && is_moving(reply_error(reply))) {
+            b->plain = true; /* once more, by a script, which can follow its slot */
+            b->loaded = false;
+        } else if (b->call.fault || reply_error(reply)) {
             box_fail(w, b, b->call.fault ? b->call.fault : -EIO);
-        else if (reply->type == REDIS_REPLY_INTEGER)
+        } else if (b->call.ends) {
+            transacted(w, b, reply);
+        } else if (reply->type == REDIS_REPLY_INTEGER) {
             took_effect(b);
-        else
+        } else {
             box_load(w, b, reply);
+        }
         call_end(&b->call);
     }
 }
@@ -322,7 +356,7 @@ int writer_join(struct writer *w, struct sl_slice id, struct box **ret)
     }
     w->boxes[w->box_count++] = b;
     b->in_round = true;
-    b->settled = b->written = b->fresh = false;
+    b->settled = b->written = b->fresh = b->plain = false;
     b->fault = 0;
     b->item_count = 0;
     b->trim_to = 0;

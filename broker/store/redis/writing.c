@@ -5,7 +5,9 @@
 #include <errno.h>
 #include <stdio.h>
 
-enum { GRAVE_S = 30 * 86400 /* a deleted sandbox is remembered that long */ };
+enum {
+    GRAVE_S = 30 * 86400, /* a deleted sandbox is remembered that long */
+};
 
 int writer_copy(struct writer *w, struct call *c, const void *data, size_t bytes)
 {
@@ -72,44 +74,93 @@ void writing_begin(struct writing *g, const struct life *l)
     memcpy(g->had, l->token, TOKEN_BYTES);
 }
 
-int writing_call(struct writer *w, struct box *b, const struct writing *g)
+/* What both ways of writing say: the token, the message, what becomes of the hash. */
+struct saying {
+    uint8_t token[TOKEN_BYTES], message[INSTANCE_BYTES + SL_ID_MAX_BYTES];
+    size_t message_bytes;
+    const char *expiry;
+};
+
+static void say(struct writer *w, struct life *l, const struct writing *g, struct saying *ret)
+{
+    token_next(w, ret->token);
+    memcpy(l->token, ret->token, TOKEN_BYTES);
+    l->change++;
+    memcpy(ret->message, w->redis->instance, INSTANCE_BYTES);
+    memcpy(ret->message + INSTANCE_BYTES, l->id, l->id_bytes);
+    ret->message_bytes = INSTANCE_BYTES + (size_t)l->id_bytes;
+    static_assert(GRAVE_S == 2592000, "as text below");
+    ret->expiry = !l->alive ? "2592000" : g->begins ? "0" : "";
+}
+
+static int add_had(struct writer *w, struct call *c, const struct writing *g)
+{
+    return writer_copy(w, c, g->had, g->had_any ? TOKEN_BYTES : 0);
+}
+
+/* One script. */
+static int script_call(struct writer *w, struct box *b, const struct writing *g, const struct saying *s)
 {
     struct life *l = &b->life;
     struct call *c = &b->call;
-    call_end(c);
     c->script = &append_script;
-    c->waits = true;
-    uint8_t token[TOKEN_BYTES], message[INSTANCE_BYTES + SL_ID_MAX_BYTES];
-    token_next(w, token);
-    memcpy(l->token, token, TOKEN_BYTES);
-    l->change++;
-    memcpy(message, w->redis->instance, INSTANCE_BYTES);
-    memcpy(message + INSTANCE_BYTES, l->id, l->id_bytes);
     if (call_add_text(c, "EVALSHA") || call_add_text(c, append_script.sha) || call_add_text(c, "2") ||
-        writer_key(w, c, life_id(l), 's') || writer_key(w, c, life_id(l), 'h'))
-        return -ENOMEM;
-    /* hash first: the script's KEYS[1] */
-    const char *stream = c->argv[3];
-    size_t stream_bytes = c->bytes[3];
-    c->argv[3] = c->argv[4];
-    c->bytes[3] = c->bytes[4];
-    c->argv[4] = stream;
-    c->bytes[4] = stream_bytes;
-    const char *expiry = "";
-    if (!l->alive)
-        expiry = "2592000";
-    else if (g->begins)
-        expiry = "0";
-    static_assert(GRAVE_S == 2592000, "as text above");
-    if (writer_copy(w, c, g->had, g->had_any ? TOKEN_BYTES : 0) || writer_copy(w, c, token, TOKEN_BYTES) ||
-        writer_copy(w, c, message, INSTANCE_BYTES + (size_t)l->id_bytes) ||
-        call_add_text(c, g->fresh ? "1" : "0") || call_add_text(c, expiry) ||
+        writer_key(w, c, life_id(l), 'h') || writer_key(w, c, life_id(l), 's') || add_had(w, c, g) ||
+        writer_copy(w, c, s->token, TOKEN_BYTES) || writer_copy(w, c, s->message, s->message_bytes) ||
+        call_add_text(c, g->fresh ? "1" : "0") || call_add_text(c, s->expiry) ||
         writer_copy(w, c, g->keep, strlen(g->keep)) || add_fields(w, c, l))
         return -ENOMEM;
     for (int i = 0; i < g->entries.argc; i++)
         if (call_add(c, g->entries.argv[i], g->entries.bytes[i]))
             return -ENOMEM;
     return 0;
+}
+
+static int add_script(struct writer *w, struct call *c, const struct life *l, const struct script *script)
+{
+    return call_add_text(c, "EVAL") || call_add_text(c, script->text) || call_add_text(c, "3") ||
+                   writer_key(w, c, life_id(l), 'h') || writer_key(w, c, life_id(l), 's') ||
+                   writer_key(w, c, life_id(l), 'a')
+               ? -ENOMEM
+               : 0;
+}
+
+/* MULTI, the guard, an XADD of each entry, the state, EXEC. */
+static int transaction_call(struct writer *w, struct box *b, const struct writing *g, const struct saying *s)
+{
+    struct life *l = &b->life;
+    struct call *c = &b->call;
+    const struct call *e = &g->entries;
+    if (call_add_text(c, "MULTI") || call_cut(c) || add_script(w, c, l, &guard_script) || add_had(w, c, g) ||
+        call_add_text(c, g->fresh ? "1" : "0") || call_add(c, e->argv[0], e->bytes[0]) || call_cut(c))
+        return -ENOMEM;
+    for (int i = 0; i < e->argc; i += 3)
+        if (call_add_text(c, "XADD") || writer_key(w, c, life_id(l), 's') ||
+            call_add(c, e->argv[i], e->bytes[i]) || call_add_text(c, "p") ||
+            call_add(c, e->argv[i + 1], e->bytes[i + 1]) || call_add_text(c, "b") ||
+            call_add(c, e->argv[i + 2], e->bytes[i + 2]) || call_cut(c))
+            return -ENOMEM;
+    return add_script(w, c, l, &finish_script) || add_had(w, c, g) ||
+                   writer_copy(w, c, s->token, TOKEN_BYTES) ||
+                   writer_copy(w, c, s->message, s->message_bytes) || call_add_text(c, s->expiry) ||
+                   writer_copy(w, c, g->keep, strlen(g->keep)) || add_fields(w, c, l) || call_cut(c) ||
+                   call_add_text(c, "EXEC") || call_cut(c)
+               ? -ENOMEM
+               : 0;
+}
+
+int writing_call(struct writer *w, struct box *b, const struct writing *g)
+{
+    struct saying saying;
+    size_t bytes = 0;
+    call_end(&b->call);
+    b->call.waits = true;
+    say(w, &b->life, g, &saying);
+    for (int i = 2; i < g->entries.argc; i += 3)
+        bytes += g->entries.bytes[i];
+    return bytes >= (size_t)w->redis->location.transaction_bytes && !b->plain
+               ? transaction_call(w, b, g, &saying)
+               : script_call(w, b, g, &saying);
 }
 
 int writing_add(struct writer *w, struct writing *g, const struct store_item *item,
