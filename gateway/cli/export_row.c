@@ -26,7 +26,8 @@ static void add_string(FILE *out, struct sl_slice text)
         else
             fprintf(out, "\\%c", c);
     }
-    fwrite_unlocked(text.data + plain, 1, text.bytes - plain, out);
+    if (plain < text.bytes)
+        fwrite_unlocked(text.data + plain, 1, text.bytes - plain, out);
     putc_unlocked('"', out);
 }
 

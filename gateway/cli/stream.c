@@ -246,6 +246,7 @@ static void free_what_is_over(struct streams *all)
 static void transfer_over(struct stream *s, CURLcode code)
 {
     enum verdict verdict = stream_judge(s, code);
+    int64_t wait_ns;
     curl_multi_remove_handle(s->all->multi, s->curl);
     s->active = s->connected = false;
     switch (verdict) {
@@ -253,7 +254,7 @@ static void transfer_over(struct stream *s, CURLcode code)
         s->due_ns = 0;
         break;
     case CUT:
-        int64_t wait_ns = retry_wait_ns(&s->retry);
+        wait_ns = retry_wait_ns(&s->retry);
         s->due_ns = sl_monotonic_ns() + (s->wait_ns > wait_ns ? s->wait_ns : wait_ns);
         s->wait_ns = 0;
         break;
