@@ -70,7 +70,28 @@ static const char *location(const struct broker_options *o)
     return o->store ? o->store : o->data;
 }
 
-static void open_store(struct home *h, const struct broker_options *o)
+/* In a text that holds redis://USER:PASSWORD@HOST. */
+static void hide_password(const char *text)
+{
+    char *host = text ? strstr(text, "redis://") : NULL;
+    char *end = host ? strrchr(host, '@') : NULL;
+    char *colon = end ? memchr(host + 8, ':', (size_t)(end - host - 8)) : NULL;
+    if (colon)
+        memset(colon + 1, '*', (size_t)(end - colon - 1));
+}
+
+/* The store has it; from now on it is not in messages, and not to be seen by who lists processes. */
+static void hide_passwords(const struct broker_options *o, char **argv)
+{
+    hide_password(o->store);
+    for (char **at = argv; *at; at++)
+        hide_password(*at);
+    for (char **at = environ; *at; at++)
+        if (strncmp(*at, "SANDLOG_STORE=", 14) == 0)
+            hide_password(*at);
+}
+
+static void open_store(struct home *h, const struct broker_options *o, char **argv)
 {
     struct hold hold;
     int unread = hold_parse(o->export_hold, &hold);
@@ -94,6 +115,7 @@ static void open_store(struct home *h, const struct broker_options *o)
     };
     const char *why = NULL;
     int fault = store_open(&options, &h->store, &why);
+    hide_passwords(o, argv);
     if (fault != 0)
         fail("%s: %s", location(o), why ? why : strerror(-fault));
 }
@@ -136,7 +158,7 @@ static void open_ops(struct home *h, const struct broker_options *o)
         fail("--http %s: %s", o->http, fault_text(fault));
 }
 
-static void open_home(struct home *h, const struct broker_options *o)
+static void open_home(struct home *h, const struct broker_options *o, char **argv)
 {
     h->started_ns = sl_monotonic_ns();
     h->published_ns = h->started_ns - SL_NS_PER_S;
@@ -144,7 +166,7 @@ static void open_home(struct home *h, const struct broker_options *o)
     int fault = h->wake_fd < 0 ? -errno : sl_mailbox_init(&h->mailbox, NULL, NULL);
     if (fault != 0)
         fail("%s", strerror(-fault));
-    open_store(h, o);
+    open_store(h, o, argv);
     if (stops_new(h->store, &h->counts, sl_monotonic_ns(), &h->stops) != 0 ||
         ingest_new(h->store, &h->counts, &h->ingest) != 0 ||
         catalog_new(h->store, h->stops, &h->counts, &h->catalog) != 0 ||
@@ -203,7 +225,7 @@ int main(int argc, char **argv)
     int kept = sl_privileges_keep(SL_MAY_BIND_ANY_PORT | SL_MAY_READ_ANY_FILE | SL_MAY_CHANGE_ANY_FILE);
     if (kept < 0)
         fail("cannot give up privileges: %s", strerror(-kept));
-    open_home(&home, o);
+    open_home(&home, o, argv);
 
     char data[512], ingest[512], query[512];
     sl_log(SL_INFORM, "broker.started",

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several brokers, collectors and gateways on one Redis: stops find the collector at whatever broker it is, a broker killed under load
 is left for another, and lines that only idle files hold come back when Redis has lost them."""
+import http.client
 import json
 import os
 import signal
+import subprocess
 import threading
 import time
 
 os.environ["SANDLOG_TEST_STORE"] = "redis"
-from harness import BIN, Source, Sse, System, check, free_port, main, until  # noqa: E402  (reads the variable)
+from harness import BIN, Redis, Source, Sse, System, check, free_port, main, until  # noqa: E402  (reads the variable)
 
 
 class Many(System):
@@ -144,7 +146,41 @@ def what_only_idle_files_hold_comes_back_when_redis_was_emptied():
         check([sources[0]], [json.loads(data) for _, _, data in sse.logs()], "nothing twice on a stream of the old store")
 
 
+def a_password_is_seen_by_nobody():
+    redis = Redis()
+    try:
+        redis.command("ACL SETUSER ann on >sesame ~sandlog:* &sandlog:* +@all")
+        redis.command("ACL SETUSER default off")
+        # Whoever the password is given by: the command line, the environment; and when it is wrong.
+        for word, given, good in (("sesame", "flag", True), ("sesame", "environment", True), ("opened", "flag", False)):
+            url = f"redis://ann:{word}@127.0.0.1:{redis.port}"
+            port = free_port()
+            command = [os.path.join(BIN, "sandlog-broker"), "--http", f"127.0.0.1:{port}", "--ingest", f"ipc://{redis.dir}/i.sock",
+                       "--query", f"ipc://{redis.dir}/q.sock"] + (["--store", url] if given == "flag" else [])
+            broker = subprocess.Popen(command, stderr=subprocess.PIPE, text=True,
+                                      env=dict(os.environ, **({"SANDLOG_STORE": url} if given == "environment" else {})))
+            try:
+                if good:
+                    until(lambda: System.probe(None, port), 20, "the broker is ready")
+                    for file in ("cmdline", "environ"):
+                        with open(f"/proc/{broker.pid}/{file}", "rb") as f:
+                            assert word.encode() not in f.read(), f"{file} shows it"
+                    c = http.client.HTTPConnection("127.0.0.1", port)
+                    c.request("GET", "/status")
+                    assert word not in c.getresponse().read().decode()
+                    broker.terminate()
+                said = broker.communicate(timeout=20)[1]
+                assert broker.returncode == (0 if good else 1), said
+                assert word not in said, said
+                assert good or "refuses the user or the password" in said, said
+            finally:
+                broker.kill()
+                broker.wait()
+    finally:
+        redis.close()
+
+
 if __name__ == "__main__":
     main([a_stop_said_to_one_broker_is_drained_by_the_collector_of_another,
           without_a_collector_a_stop_ends_after_five_seconds_at_every_broker, brokers_killed_under_load_are_left_for_others,
-          what_only_idle_files_hold_comes_back_when_redis_was_emptied])
+          what_only_idle_files_hold_comes_back_when_redis_was_emptied, a_password_is_seen_by_nobody])
