@@ -14,7 +14,8 @@ OVER_S = 150  # from a sandbox's end until every reader has its `end`, under fau
 
 
 class Court:
-    def __init__(self, world, ledger, seed, readers_each=2, exporter=None):
+    def __init__(self, world, ledger, seed, readers_each=2, exporter=None, keep_going=False):
+        self.keep_going, self.violations = keep_going, []
         self.exporter = exporter
         self.world, self.ledger, self.seed, self.each = world, ledger, seed, readers_each
         self.readers = {}       # sandbox -> its readers
@@ -60,12 +61,35 @@ class Court:
             time.sleep(0.3)
 
     # ---- from the main thread -------------------------------------------------------------------------------------
+    def broken(self, fault, name=None):
+        """A rule is broken: that is the end, or it is noted and the sandbox is left alone."""
+        if not self.keep_going or not isinstance(fault, Violation):
+            raise fault
+        if any(self.ledger.boxes[n].over for n in [name] if n in self.ledger.boxes):
+            return  # noted once
+        self.violations.append(fault)
+        print(f"  {len(self.violations)}. {fault}", flush=True)
+        if name in self.ledger.boxes:
+            self.ledger.boxes[name].over = True
+        for r in self.readers.get(name, []):
+            r.stop()
+
     def turn(self):
         """Raises what a reader found; lets late readers begin; lets go of those of several that are done."""
-        if self.fault or (self.exporter and self.exporter.fault):
-            raise self.fault or self.exporter.fault
+        if self.fault:
+            raise self.fault
+        if self.exporter and self.exporter.fault and not self.exporter.absent:
+            self.exporter.absent = True
+            self.broken(self.exporter.fault)
         with self.lock:
-            everyone = [r for mine in self.readers.values() for r in mine] + self.many
+            for name, mine in self.readers.items():
+                for r in [r for r in mine if r.fault]:
+                    mine.remove(r)
+                    self.broken(r.fault, name)
+            for r in [m for m in self.many if m.fault]:
+                self.many.remove(r)
+                if not any(b.over for b in r.boxes):
+                    self.broken(r.fault)
             for box in self.live:
                 if box.late_at and time.monotonic() > box.late_at:
                     seen = [s for r in self.readers[box.name] for s in r.seen]
@@ -74,13 +98,13 @@ class Court:
                         self.readers[box.name].append(Reader("late", self.world.port, box.box, after=cursor, first=number + 1))
                         box.late_at = None
             for r in [m for m in self.many if m.finished]:
-                for view in r.views.values():
-                    self._complete(view, r.finished)
-                self._add(r, r.views.values())
                 self.many.remove(r)
-        for r in everyone:
-            if r.fault:
-                raise r.fault
+                self._add(r, r.views.values())
+                try:
+                    for view in r.views.values():
+                        self._complete(view, r.finished)
+                except Violation as v:
+                    self.broken(v)
 
     def finish(self, seconds):
         """All sandboxes have ended; waits until they are judged."""
@@ -116,6 +140,13 @@ class Court:
                 else:
                     self.ended.put(box)
                     time.sleep(0.1)
+            except Violation as v:
+                with self.lock:
+                    try:
+                        self.broken(v, box.name)
+                        self.left -= 1
+                    except Violation:
+                        self.fault = self.fault or v
             except Exception as e:  # told by turn()
                 self.fault = self.fault or e
                 return
@@ -123,6 +154,8 @@ class Court:
     def _judge(self, box):
         """True when all of it has been seen to be right; False: not yet."""
         mine = self.readers[box.name]
+        if box.box.over:
+            return True
         status, _, body = self.ask("GET", "/v1/sandboxes/" + box.name)
         state = json.loads(body) if status == 200 else {}
         late = time.monotonic() - box.ended > OVER_S * PATIENCE
@@ -185,10 +218,10 @@ class Court:
                 if late:
                     raise Violation("acknowledged", box.name, f"read as {form}: status {status} {body[:200]}")
                 return False
+            if form == "sse" and b"\nevent: end\n" not in body and not late:
+                return False  # cut: only `end` tells that it was whole
             view = View(box.box, f"{form} of {box.name}, read when it was over")
             READ[form](view, body)
-            if form == "sse" and view.over is None and not late:
-                return False  # cut: only `end` tells that it was whole
             if form == "text":
                 view.next_seq = None
             # After a stop by PUT without its collector the rest comes later.
@@ -235,6 +268,12 @@ class Court:
                         status, _, body = self.ask("GET", "/v1/sandboxes/" + box.name)
                         if status == 200 and box in self.live:
                             box.prune(json.loads(body)["lines"])
+            except Violation as v:
+                with self.lock:
+                    try:
+                        self.broken(v, box.name)
+                    except Violation:
+                        self.fault = self.fault or v
             except Exception as e:  # told by turn()
                 self.fault = self.fault or e
                 return
