@@ -167,7 +167,7 @@ static void put_in_order(struct log *log)
     for (struct file *f = log->files; f; f = f->next)
         count++;
     for (size_t moves = 0; moves < count; moves++) {
-        struct file **at = &log->files, **to;
+        struct file **at = &log->files, **to = at;
         for (; *at; at = &(*at)->next) {
             struct file *f = *at;
             if (!unbegun(f))

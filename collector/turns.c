@@ -80,7 +80,10 @@ static int gap(struct collector *c, struct file *f, uint8_t reason, uint16_t mor
 /* Nothing is in it, and what may come is a copy: nobody waits for it. */
 static bool is_empty_sibling(const struct file *f)
 {
-    return f->state == FILE_UNPLACED && f->size == 0 && !f->gz && f->fd >= 0 && f->next;
+    uint64_t size;
+    bool linked;
+    return f->state == FILE_UNPLACED && !f->gz && f->fd >= 0 && f->next &&
+           tail_stat(f, &size, &linked) == 0 && size == 0;
 }
 
 /* The file that comes after it in its log; copies do not count. */
@@ -367,6 +370,10 @@ static enum step step(struct collector *c, struct log *log)
     if (log->wait_until_ns > sl_monotonic_ns())
         return STEP_IDLE;
     log->wait_until_ns = 0;
+    /* Files that were met and of whose coming no event told, since they were there before the watch. All
+       events of what was met before the queue was empty have been seen: they must not stand for others. */
+    if (log->missed < 0 && log->met_round != c->round)
+        log->missed = 0;
     struct file *f = turn_of(log);
     if (!f)
         return STEP_IDLE;
