@@ -18,30 +18,45 @@ void part_forget(struct disk *d, const struct segment *s)
     }
 }
 
-/* Reads prefix after prefix; of blocks of this sandbox within the extent's numbers, the header too. */
+/* The run of entries being gathered takes this one, begins anew with it, or is not the one looked for. */
+static void part_take(const struct extent *x, struct entry *entries, uint32_t *count, const struct entry *e)
+{
+    bool goes_on = *count > 0 && *count < x->count &&
+                   e->first_seq == entries[*count - 1].first_seq + entries[*count - 1].lines;
+    if (!goes_on && e->first_seq != x->first_seq) {
+        *count = 0;
+        return;
+    }
+    if (!goes_on)
+        *count = 0;
+    entries[(*count)++] = *e;
+}
+
+/*
+ * Reads prefix after prefix; of blocks of this sandbox, the header too. A life of it that was deleted may
+ * stand before the one looked for: what counts is the last run that begins with its first number.
+ */
 static int part_rebuild(struct disk *d, const struct sandbox *b, const struct extent *x,
                         struct entry *entries)
 {
     const struct segment *s = x->segment;
     uint64_t at = 0;
     uint32_t count = 0;
-    while (at < s->durable && count < x->count) {
+    while (at < s->durable && x->count) {
         int64_t got = io_read(d->io, s->file, at, d->scratch, SL_RECORD_MAX_BYTES);
         struct sl_slice bytes = sl_slice(d->scratch, got > 0 ? (size_t)got : 0);
         uint64_t before = at;
         struct sl_record record;
-        while (sl_record_decode_prefix(bytes, &record) == SL_RECORD_OK) {
+        while (at < s->durable && sl_record_decode_prefix(bytes, &record) == SL_RECORD_OK) {
             size_t size = SL_RECORD_PREFIX_BYTES + (size_t)record.payload_bytes;
             struct sl_block_header header;
             if (size > bytes.bytes)
                 break;
             struct sl_slice payload = sl_slice(bytes.data + SL_RECORD_PREFIX_BYTES, record.payload_bytes);
-            if (record.kind == SL_RECORD_BLOCK && record.first_seq >= x->first_seq && count < x->count &&
-                sl_block_decode_header(payload, &header) == SL_BLOCK_OK &&
+            if (record.kind == SL_RECORD_BLOCK && sl_block_decode_header(payload, &header) == SL_BLOCK_OK &&
                 sl_slice_equal(header.sandbox, sandbox_id(b)) &&
-                (header.lines || header.flags & SL_BLOCK_GAP) &&
-                (count == 0 || record.first_seq == entries[count - 1].first_seq + entries[count - 1].lines))
-                entries[count++] = (struct entry){
+                (header.lines || header.flags & SL_BLOCK_GAP)) {
+                struct entry e = {
                     .first_seq = record.first_seq,
                     .ceiling_ns = header.lines ? sl_query_ceiling(&record, &header) : record.floor_ns,
                     .offset = (uint32_t)at,
@@ -49,6 +64,8 @@ static int part_rebuild(struct disk *d, const struct sandbox *b, const struct ex
                     .lines = header.lines,
                     .text_bytes = header.text_bytes,
                 };
+                part_take(x, entries, &count, &e);
+            }
             bytes = sl_slice(bytes.data + size, bytes.bytes - size);
             at += size;
         }
