@@ -63,6 +63,8 @@ struct sl_server {
     uint64_t refused_tls; /* what nng counted, of earlier listeners too */
     uint64_t counted_tls; /* of this listener */
     int64_t counted_ns;
+    uint64_t cut; /* connections of this listener that ended before they were any, as seen last */
+    int64_t looked_ns;
     uint64_t epoch;
     size_t max_waiting;
     size_t max_bytes;
@@ -406,6 +408,15 @@ static int listener_open(struct sl_server *s)
     return 0;
 }
 
+static void listener_close(struct sl_server *s)
+{
+    s->refused_tls += s->counted_tls;
+    s->counted_tls = 0;
+    s->cut = 0;
+    s->listening = false;
+    nng_listener_close(s->listener);
+}
+
 /* Where it was, also when the address let the system choose. */
 static void listen_again(struct sl_server *s)
 {
@@ -414,6 +425,23 @@ static void listen_again(struct sl_server *s)
         snprintf(s->url + bytes - 1, 6, "%u", (unsigned)s->port);
     if (listener_open(s) != 0)
         s->retry_ns = sl_monotonic_ns() + 100 * SL_NS_PER_MS;
+}
+
+/*
+ * nng 1.5.2 stops accepting for good, without a word, when a peer closes an ipc connection while it is being
+ * negotiated (listener_accept_cb on NNG_ECLOSED), as one that is killed does. It counts it, though: then the
+ * listener is replaced, and all peers come again.
+ */
+static void look_at_listener(struct sl_server *s, int64_t now_ns)
+{
+    if (now_ns - s->looked_ns < SL_NS_PER_S || !s->listening || strncmp(s->url, "ipc:", 4) != 0)
+        return;
+    s->looked_ns = now_ns;
+    uint64_t cut = link_tls_failures("listener", nng_listener_id(s->listener)).other;
+    if (cut == s->cut)
+        return;
+    listener_close(s);
+    listen_again(s);
 }
 
 static void take_letters(struct sl_server *s)
@@ -464,6 +492,7 @@ struct sl_request *sl_server_next(struct sl_server *s)
             s->swept_ns = now_ns;
             link_peers_sweep(&s->peers, now_ns);
         }
+        look_at_listener(s, now_ns);
         if (now_ns >= s->retry_ns) {
             if (!s->listening)
                 listen_again(s);
@@ -550,10 +579,7 @@ void sl_server_set_keys(struct sl_server *s, struct sl_link_keys *keys)
     sl_link_keys_unref(old);
     if (link_tls_url(s->url) && s->listening) {
         sl_server_refused(s);
-        s->refused_tls += s->counted_tls;
-        s->counted_tls = 0;
-        s->listening = false;
-        nng_listener_close(s->listener);
+        listener_close(s);
     }
     link_peers_each(&s->peers, drop_peer);
     if (!s->listening)

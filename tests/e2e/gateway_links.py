@@ -160,6 +160,28 @@ def a_reload_takes_a_new_secret_and_lets_the_old_one_go():
         assert s.probe(s.port)
 
 
+def a_connection_cut_while_it_begins_does_not_make_the_broker_deaf():
+    """The story: after two reloads in a row the broker ran and nobody could reach it. nng 1.5.2 stops accepting on an ipc socket when a
+    peer closes while it is being negotiated; so did a collector that was killed at the wrong moment."""
+    for tcp in (False, True):
+        with System(start=False) as s:
+            query = f"tcp://127.0.0.1:{free_port()}"
+            command = s.command
+            if tcp:
+                s.command = lambda name: [query if word == f"ipc://{s.dir}/query.sock" else word for word in command(name)]
+            s.start("broker")
+            until(lambda: s.probe(s.broker_port), 10, "the broker listens")
+            for data in (b"", b"\0SP", b"\0SP\0\0\x30\0\0", b"GET / HTTP/1.1\r\n\r\n"):
+                for _ in range(25):
+                    with socket.socket(socket.AF_INET if tcp else socket.AF_UNIX) as c:
+                        c.connect(("127.0.0.1", int(query.rsplit(":", 1)[1])) if tcp else f"{s.dir}/query.sock")
+                        if data:
+                            c.sendall(data)
+                s.start("gateway")
+                until(lambda: s.probe(s.port), 10, f"the broker hears, after {data}")
+                s.kill("gateway")
+
+
 def what_is_missing_is_one_clear_line():
     with TlsSystem() as s:
         def refusal(name, *flags):
@@ -179,4 +201,4 @@ def what_is_missing_is_one_clear_line():
 
 if __name__ == "__main__":
     main([mutual_tls_lets_in_who_has_a_certificate, others_are_refused_in_one_clear_line, a_reload_takes_new_certificates_and_lets_old_ones_go,
-          a_reload_takes_a_new_secret_and_lets_the_old_one_go, what_is_missing_is_one_clear_line])
+          a_reload_takes_a_new_secret_and_lets_the_old_one_go, a_connection_cut_while_it_begins_does_not_make_the_broker_deaf, what_is_missing_is_one_clear_line])
