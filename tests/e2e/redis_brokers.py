@@ -16,8 +16,13 @@ from harness import BIN, Redis, Source, Sse, System, check, free_port, main, unt
 class Many(System):
     """`brokers` brokers; a gateway at each of them that also knows the others. Collectors: `at` says which broker comes first."""
 
-    def __init__(self, brokers=2, at=0, alone=False):
+    def __init__(self, brokers=2, at=0, alone=False, replica=False):
         super().__init__(start=False)
+        self.url_of_store, self.replica = self.redis.url, None
+        if replica:
+            self.replica = Redis("--repl-diskless-sync-delay", "0")
+            self.replica.command(f"REPLICAOF 127.0.0.1 {self.redis.port}")
+            self.url_of_store += f",127.0.0.1:{self.replica.port}"
         self.count, self.at, self.alone = brokers, at, alone
         self.ports = [free_port() for _ in range(brokers)]
         self.ops = [free_port() for _ in range(brokers)]
@@ -33,6 +38,11 @@ class Many(System):
             self.close()
             raise
 
+    def close(self):
+        super().close()
+        if self.replica:
+            self.replica.close()
+
     def links(self, link, first):
         order = [(first + i) % self.count for i in range(1 if self.alone else self.count)]
         return [w for i in order for w in ("--broker", f"ipc://{self.dir}/{link}{i}.sock")]
@@ -40,7 +50,7 @@ class Many(System):
     def command(self, name):
         kind, i = name.rstrip("0123456789"), int(name[-1]) if name[-1].isdigit() else 0
         return [os.path.join(BIN, "sandlog-" + kind)] + {
-            "broker": ["--store", self.redis.url, "--ingest", f"ipc://{self.dir}/ingest{i}.sock", "--query", f"ipc://{self.dir}/query{i}.sock",
+            "broker": ["--store", self.url_of_store, "--ingest", f"ipc://{self.dir}/ingest{i}.sock", "--query", f"ipc://{self.dir}/query{i}.sock",
                        "--http", f"127.0.0.1:{self.ops[i]}"],
             "gateway": ["--listen", f"127.0.0.1:{self.ports[i]}"] + self.links("query", i),
             "collector": self.links("ingest", self.at) + ["--http", f"127.0.0.1:{self.collector_port}"]
@@ -146,6 +156,36 @@ def what_only_idle_files_hold_comes_back_when_redis_was_emptied():
         check([sources[0]], [json.loads(data) for _, _, data in sse.logs()], "nothing twice on a stream of the old store")
 
 
+def a_failover_that_loses_lines_is_healed_from_the_files_and_told():
+    with Many(2, replica=True) as s:
+        sources = [Source(s, f"fell{i}") for i in range(3)]
+        for source in sources:
+            source.write(100)
+            s.has(source.sandbox, 100)
+        assert s.redis.command("WAIT 1 20000") == b":1"
+        assert s.replica.command("REPLICAOF NO ONE") == b"+OK"  # from here on it is cut off
+        for source in sources:
+            source.write(50)
+            s.has(source.sandbox, 150)
+        followers = [Sse(port, s.url("fell0", follow=1, data="json")) for port in s.ports]
+        for f in followers:
+            f.wait(150)
+        cursor = s.lines("fell0", tail=1)[0]["cursor"]
+        s.redis.kill()
+        # fell1 and fell2 are not written to any more: their last 50 lines are in idle files only.
+        sources[0].write(25)
+        for source in sources:
+            until(lambda: s.get(s.url(source.sandbox))[0] == 200 and len(s.lines(source.sandbox)) == len(source.written), 40,
+                  f"{source.sandbox} is whole again")
+            check([source], s.lines(source.sandbox), "afterwards")
+        for port in s.ports:
+            assert s.request("GET", s.url("fell0", after=cursor), port=port)[0] == 410, "a cursor of lines that were taken back"
+        for f in followers:
+            until(lambda: f.ended or f.status == 410, 30, "the follower is told")
+            got = [json.loads(data) for _, _, data in f.logs()]
+            assert [o["line"] for o in got] == [text.decode() for _, _, text in sources[0].written[:150]], "nothing twice, nothing else"
+
+
 def a_password_is_seen_by_nobody():
     redis = Redis()
     try:
@@ -183,4 +223,5 @@ def a_password_is_seen_by_nobody():
 if __name__ == "__main__":
     main([a_stop_said_to_one_broker_is_drained_by_the_collector_of_another,
           without_a_collector_a_stop_ends_after_five_seconds_at_every_broker, brokers_killed_under_load_are_left_for_others,
-          what_only_idle_files_hold_comes_back_when_redis_was_emptied, a_password_is_seen_by_nobody])
+          what_only_idle_files_hold_comes_back_when_redis_was_emptied,
+          a_failover_that_loses_lines_is_healed_from_the_files_and_told, a_password_is_seen_by_nobody])
