@@ -351,6 +351,12 @@ int export_files_new(const char *dir, const char *consumer, struct retry *retry,
         return SINK_NEVER;
     }
     int r = own(f, consumer);
+    /* its own name too has to be on the disk before anything in it is acknowledged */
+    int parent_fd = openat(f->root_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (parent_fd >= 0) {
+        fsync(parent_fd);
+        close(parent_fd);
+    }
     if (r == SINK_OK && (r = for_each_file(f, remove_temporary)) < 0) {
         say("%s: %s", dir, say_errno(-r));
         r = SINK_NEVER;

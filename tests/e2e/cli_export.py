@@ -237,8 +237,8 @@ def answers_cut_at_any_byte_and_lost_acknowledgements_double_nothing():
     records = lines(300)
     whole = sum(len(p) for p in Exporter(records).pages(0))
     r = random.Random(5)
-    cuts = [r.randrange(whole // 8) for _ in range(16)] + [0, 20]
-    server = Exporter(records, cut=lambda n: cuts[n] if n < len(cuts) else None, ack=lambda n: [None, "before", "after", 503][n % 4] if n < 40 else None)
+    cuts = [r.randrange(whole // 8) for _ in range(8)] + [0, 20]
+    server = Exporter(records, cut=lambda n: cuts[n] if n < len(cuts) else None, ack=lambda n: [None, "before", "after", 503][n % 4] if n < 16 else None)
     with Folder() as folder:
         code, err = finish(start(server, folder, "--once", "--batch-bytes", "2KiB"), 120)
         assert code == 0, (code, err)

@@ -197,7 +197,7 @@ def arguments(lines, sandboxes, seconds):
     return given
 
 
-SIZE = arguments(20000, 20, 5)
+SIZE = arguments(20000, 20, 3)
 
 
 def files_hold_every_line_once_whatever_is_killed():
