@@ -302,7 +302,7 @@ static void a_literal_is_bytes_and_folds_only_letters(void **state)
 static void a_text_in_steps_matches_as_the_whole_does(void **state)
 {
     (void)state;
-    static const char *const patterns[] = {"(a|b)*c(a|b){300}d", "\xc3\xa4+x$", "^.{400}.*z", "\\bend\\b",
+    static const char *const patterns[] = {"(a|b)*c[ab]{300}d", "\xc3\xa4+x$", "^.{20}.*z", "\\bend\\b",
                                            "[^q]*q"};
     static uint8_t text[40000];
     for (size_t n = 0; n < sizeof patterns / sizeof *patterns; n++) {
