@@ -5,10 +5,11 @@
  * likewise, MODULO files in turn), each with the time of its write(2) in its text. Latency is write(2) ->
  * read(2) of the event, sampled on every event of up to 64 followers; every follower's events are counted
  * (they must be all). Prints: delivered, expected, p50, p99, max in ms, and seconds from the last write to
- * the last delivery. With FILE `-` nothing is written here and the lines come from elsewhere (bench_bare):
- * they carry CLOCK_MONOTONIC ns behind "t=".
+ * the last delivery, and, with PID, the CPU seconds of that process from when all followed to the last
+ * delivery (what it took to let them in is another matter). With FILE `-` nothing is written here and the
+ * lines come from elsewhere (bench_bare): they carry CLOCK_MONOTONIC ns behind "t=".
  *
- *   bench_follow PORT PATH MODULO FOLLOWERS RATE SECONDS FILE
+ *   bench_follow PORT PATH MODULO FOLLOWERS RATE SECONDS FILE [PID]
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -47,6 +48,24 @@ static int64_t now_ns(clockid_t clock)
     struct timespec t;
     clock_gettime(clock, &t);
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* User and system time of a process so far; 0 without one. */
+static double cpu_s(int pid)
+{
+    char name[64], text[1024];
+    unsigned long user = 0, kernel = 0;
+    snprintf(name, sizeof name, "/proc/%d/stat", pid);
+    FILE *f = pid ? fopen(name, "r") : NULL;
+    if (!f)
+        return 0;
+    size_t bytes = fread(text, 1, sizeof text - 1, f);
+    fclose(f);
+    text[bytes] = 0;
+    const char *at = strrchr(text, ')');
+    if (!at || sscanf(at, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &kernel) != 2)
+        return 0;
+    return (double)(user + kernel) / (double)sysconf(_SC_CLK_TCK);
 }
 
 static void die(const char *what)
@@ -153,8 +172,8 @@ static int by_size(const void *a, const void *b)
 
 int main(int argc, char **argv)
 {
-    if (argc != 8) {
-        fprintf(stderr, "usage: bench_follow PORT PATH MODULO FOLLOWERS RATE SECONDS FILE\n");
+    if (argc != 8 && argc != 9) {
+        fprintf(stderr, "usage: bench_follow PORT PATH MODULO FOLLOWERS RATE SECONDS FILE [PID]\n");
         return 2;
     }
     port = atoi(argv[1]);
@@ -164,6 +183,8 @@ int main(int argc, char **argv)
     rate = atof(argv[5]);
     seconds = atof(argv[6]);
     file_pattern = argv[7];
+    int pid = argc == 9 ? atoi(argv[8]) : 0;
+    double cpu_before = 0;
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
@@ -218,6 +239,7 @@ int main(int argc, char **argv)
         if (!started && ready == followers) {
             started = true;
             begun = now;
+            cpu_before = cpu_s(pid);
             if (strcmp(file_pattern, "-") == 0)
                 written_all = true;
             else if (pthread_create(&thread, NULL, writer, NULL) != 0)
@@ -231,11 +253,12 @@ int main(int argc, char **argv)
     }
     if (started && strcmp(file_pattern, "-") != 0)
         pthread_join(thread, NULL);
+    double cpu = cpu_s(pid) - cpu_before;
     qsort(sample, samples, sizeof *sample, by_size);
-    printf("%" PRIu64 " %" PRIu64 " %.3f %.3f %.3f %.3f\n", delivered, expected,
+    printf("%" PRIu64 " %" PRIu64 " %.3f %.3f %.3f %.3f %.2f\n", delivered, expected,
            samples ? sample[samples / 2] : 0, samples ? sample[samples * 99 / 100] : 0,
            samples ? sample[samples - 1] : 0,
-           (double)(last_delivery - __atomic_load_n(&last_write_ns, __ATOMIC_RELAXED)) / 1e9);
+           (double)(last_delivery - __atomic_load_n(&last_write_ns, __ATOMIC_RELAXED)) / 1e9, cpu);
     free(f);
     free(sample);
     return 0;
