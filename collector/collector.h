@@ -21,8 +21,7 @@ struct collector {
     struct ship *ship;
     struct sandbox *timers; /* those with something to look at later */
     uint64_t epoch;
-    uint32_t round; /* counts the times that the queue of events was empty before turns were given */
-    bool deep;      /* the last round of turns left files with more to read */
+    bool deep; /* the last round of turns left files with more to read */
     struct counts {
         struct sl_counter lines, bytes, blocks, malformed, rotations, truncations, requests, sent_bytes,
             resends, refused, files_refused, ids_invalid, overflows, swept;

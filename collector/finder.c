@@ -189,8 +189,6 @@ void finder_settle_missed(struct collector *c, struct log *log, int64_t now_ns)
 static void reckon(struct collector *c, struct log *log, int by)
 {
     log->missed = (int16_t)(log->missed + by);
-    if (by < 0)
-        log->met_round = c->round;
     log->missed_ns = sl_monotonic_ns();
     turns_later(c, log->sandbox, MISSED_GRACE_NS);
 }

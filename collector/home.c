@@ -260,7 +260,6 @@ static void loop(struct collector *c, struct sl_ops *ops, int signals_fd)
             /* What a look at names has shown is told by events that are in the queue already: only when it is
                empty is it known which files lie between two others. */
             more_events = watch_run(c->watch);
-            c->round += !more_events;
             round_of_turns(c);
         }
         if (was_connected != ship_connected(c->ship)) {

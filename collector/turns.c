@@ -203,17 +203,17 @@ static bool let_go(struct collector *c, struct file *f)
     }
     if (!settled(f) || f->joins || f->at != f->sent)
         return false;
-    for (struct file *other = f->log->files; other; other = other->next)
-        /* one that is not placed yet may turn out to be its copy */
-        if ((other->joins && other->joins->origin == f) || other->state == FILE_UNPLACED)
-            return false;
-    struct file *copy = copy_of(f);
-    if (!copy && !f->closed && has_named(f->log) &&
+    if (!copy_of(f) && !f->closed && has_named(f->log) &&
         (now_ns - f->nameless_ns < PACKED_GRACE_NS || !order_known(c, f->log))) {
         tail_close(&c->fleet, f);
         turns_later(c, f->log->sandbox, GONE_GRACE_NS);
         return false;
     }
+    for (struct file *other = f->log->files; other; other = other->next)
+        /* one that is not placed yet, maybe met just now, may turn out to be its copy */
+        if ((other->joins && other->joins->origin == f) || other->state == FILE_UNPLACED)
+            return false;
+    struct file *copy = copy_of(f);
     if (copy)
         places_adopt(c, copy, f);
     else if (f->known && !f->closed) {
@@ -370,10 +370,6 @@ static enum step step(struct collector *c, struct log *log)
     if (log->wait_until_ns > sl_monotonic_ns())
         return STEP_IDLE;
     log->wait_until_ns = 0;
-    /* Files that were met and of whose coming no event told, since they were there before the watch. All
-       events of what was met before the queue was empty have been seen: they must not stand for others. */
-    if (log->missed < 0 && log->met_round != c->round)
-        log->missed = 0;
     struct file *f = turn_of(log);
     if (!f)
         return STEP_IDLE;
