@@ -92,6 +92,8 @@ int redis_open(const struct store_options *options, struct store **ret, const ch
     if (fault == 0 && link_look(r->link, &r->identity) == -EAGAIN)
         snprintf(r->watch_trouble, sizeof r->watch_trouble, "%s", link_why(r->link));
     if (fault == 0)
+        export_look(r, r->link);
+    if (fault == 0)
         fault = -pthread_create(&r->writer, NULL, writer_main, r);
     if (fault == 0 && (fault = -pthread_create(&r->watcher, NULL, watch_main, r)) != 0) {
         atomic_store(&r->closing, true);
