@@ -3,6 +3,7 @@
 #include "server.h"
 #include "wire/diagnostics.h"
 #include "wire/privileges.h"
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -26,6 +27,9 @@ int main(int argc, char **argv)
     sl_options_read(&options_program, argc, argv, false, NULL);
     sl_log_init("gateway", level());
     sl_raise_open_files();
+    /* Pages of readers that do not read go back to the system, which glibc else gives up after the first one.
+     */
+    mallopt(M_MMAP_THRESHOLD, 64 << 10);
     int kept = sl_privileges_keep(SL_MAY_BIND_ANY_PORT | SL_MAY_READ_ANY_FILE);
     if (kept < 0) {
         fprintf(stderr, "sandlog-gateway: cannot give up privileges: %s\n", strerror(-kept));

@@ -460,8 +460,8 @@ bool reader_tick(struct reader *r, int64_t now_ns)
             reader_advance(r);
     }
     /* Nobody reads: the pages are not held for that, they are asked for again. */
-    if (r->state == READER_READS && !r->moved && reader_pending(r) >= r->fill_bytes &&
-        (r->page[0] || r->call)) {
+    if (r->state == READER_READS && r->begun && !r->moved && !r->resting &&
+        (r->page[0] || (r->call && reader_pending(r)))) {
         reader_drop_pages(r);
         r->caught_up = false;
     }
