@@ -333,7 +333,7 @@ void finder_name(void *arg, struct folder *folder, const char *name, enum news n
                 turns_touch(c, f);
     }
     if (news != NEWS_WRITTEN && news != NEWS_THERE)
-        log->stirred = true;
+        log->stirred = log->unlisted = true;
     if ((news == NEWS_CREATED || news == NEWS_RENAMED) && strcmp(name, log->base) == 0)
         reckon(c, log, 1);
     finder_reconcile(c, log, name, news);

@@ -108,6 +108,7 @@ struct log {
     uint8_t base_bytes;
     bool attrs_known;
     bool stirred;         /* names came or went since the order of its files was settled (order.c) */
+    bool unlisted;        /* names came or went since all of them were looked at */
     bool ordered;         /* the order was settled once */
     bool refused_said;    /* a file of it was refused and the log says so */
     int64_t unsettled_ns; /* monotonic: since when the order can't be settled; 0: it can */

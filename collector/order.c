@@ -23,7 +23,7 @@ enum {
     NAMES_MAX = 16 << 10,
     CROWD = 1000, /* logs in one folder: listing it for one of them at every rotation would cost too much */
 };
-static const int64_t RESTLESS_NS = INT64_C(2) * SL_NS_PER_S;
+static const int64_t RESTLESS_NS = INT64_C(5) * SL_NS_PER_S;
 
 struct named {
     char *name;
@@ -150,6 +150,7 @@ static bool names_are_true(struct collector *c, struct log *log)
         view_fini(&a);
         view_fini(&b);
     }
+    log->unlisted = log->unlisted && !settled;
     return settled;
 }
 
@@ -224,5 +225,5 @@ bool order_settled(struct collector *c, struct log *log)
 
 bool order_known(struct collector *c, struct log *log)
 {
-    return !log->stirred || log->folder->log_count > CROWD || names_are_true(c, log);
+    return !log->unlisted || log->folder->log_count > CROWD || names_are_true(c, log);
 }

@@ -12,7 +12,7 @@ from collector_direct import Direct, compare, in_background
 from collector_rotation import Rotating
 from harness import main, until
 
-COUNT = int(sys.argv.pop(1)) if __name__ == "__main__" and len(sys.argv) > 1 and sys.argv[1].isdigit() else 150
+COUNT = int(sys.argv.pop(1)) if __name__ == "__main__" and len(sys.argv) > 1 and sys.argv[1].isdigit() else 80
 KINDS = ("rename", "numbered", "gz", "kubelet", "copytruncate")
 KEPT = 100  # more than are turned over while the collector is dead and comes up, on a busy machine
 REPLACED = 20  # sandboxes that are replaced in place: each may be only every 200 ms
@@ -40,7 +40,7 @@ def account(source, objects, what):
 def churn(killed):
     with Direct() as s:
         dice = random.Random(killed)
-        sources = [Rotating(s, kind, kind=kind, keep=KEPT if killed else 40) for kind in KINDS]
+        sources = [Rotating(s, kind, kind=kind, keep=KEPT) for kind in KINDS]
         replaced = [Rotating(s, f"replace{i}", kind="replace") for i in range(REPLACED)]
         stop = []
 
@@ -53,10 +53,10 @@ def churn(killed):
         try:
             while min(x.turn for x in sources) < COUNT or sum(x.turn for x in replaced) < COUNT:
                 for source in sources + replaced:
-                    source.write(dice.randint(0, 5))
+                    source.write(dice.randint(1, 5))
                     if source.kind == "replace" or source.turn < COUNT:
                         source.rotate_once()
-                time.sleep(0.03 if killed else 0.01)
+                time.sleep(0.03)
         finally:
             stop.append(True)
             if killer:
