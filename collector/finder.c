@@ -13,6 +13,7 @@
 
 enum { PATH_SHOWN_BYTES = 1024 };
 static const int64_t MISSED_GRACE_NS = INT64_C(100) * SL_NS_PER_MS;
+static const int64_t BALANCE_NS = INT64_C(300) * SL_NS_PER_MS;
 static const int64_t NAMELESS_GRACE_NS = SL_NS_PER_S;
 
 static void say(enum sl_level level, const char *event, const struct folder *folder, const char *name,
@@ -176,7 +177,7 @@ void finder_settle_missed(struct collector *c, struct log *log, int64_t now_ns)
         return;
     }
     bool lost = log->missed > 0;
-    log->missed = 0;
+    log->missed = log->missed_top = 0;
     if (lost)
         phantom(c, log, log->base);
 }
@@ -188,8 +189,19 @@ void finder_settle_missed(struct collector *c, struct log *log, int64_t now_ns)
  */
 static void reckon(struct collector *c, struct log *log, int by)
 {
+    int64_t now_ns = sl_monotonic_ns();
     log->missed = (int16_t)(log->missed + by);
-    log->missed_ns = sl_monotonic_ns();
+    log->missed_ns = now_ns;
+    /* Files that were there before the watch were met without having come. For a moment one may also be met
+       before its event is; what never came up to 0 for longer stands for none that come. */
+    if (log->missed > log->missed_top)
+        log->missed_top = log->missed;
+    if (now_ns - log->top_ns >= BALANCE_NS) {
+        if (log->missed_top < 0)
+            log->missed = (int16_t)(log->missed - log->missed_top);
+        log->missed_top = log->missed;
+        log->top_ns = now_ns;
+    }
     turns_later(c, log->sandbox, MISSED_GRACE_NS);
 }
 

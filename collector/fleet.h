@@ -113,7 +113,9 @@ struct log {
     bool refused_said;    /* a file of it was refused and the log says so */
     int64_t unsettled_ns; /* monotonic: since when the order can't be settled; 0: it can */
     int16_t missed;       /* times that the base name came, less the files met: what is left was never met */
-    int64_t missed_ns;    /* monotonic: when it last changed */
+    int16_t missed_top;   /* its highest value since top_ns */
+    int64_t top_ns;
+    int64_t missed_ns; /* monotonic: when it last changed */
     char container[SL_ID_MAX_BYTES];
     char base[]; /* NUL-terminated */
 };
