@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 enum {
-    COMPACT_RAW_BYTES = 256 << 10, /* of a merged block; README, decision on its size */
+    COMPACT_RAW_BYTES = 384 << 10, /* of a merged block; README, decision on its size */
     COMPACT_LEVEL = 9,             /* LZ4HC; README, decision on size and level */
     COMPACT_WINDOW_BYTES = 1 << 20,
     COMPACT_SYNC_BYTES = 8 << 20, /* written at most before a sync: so that a commit waits for no more */
