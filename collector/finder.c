@@ -172,6 +172,10 @@ void finder_settle_missed(struct collector *c, struct log *log, int64_t now_ns)
     bool quiet = now_ns - log->missed_ns >= MISSED_GRACE_NS;
     for (const struct file *f = log->files; f; f = f->next)
         quiet = quiet && (f->state != FILE_UNPLACED || (!f->name && f->fd < 0));
+    /* before it is called lost, all names are looked at; what that finds is judged first */
+    quiet = quiet && (log->missed < 0 || order_known(c, log));
+    for (const struct file *f = log->files; f; f = f->next)
+        quiet = quiet && (f->state != FILE_UNPLACED || (!f->name && f->fd < 0));
     if (!quiet) {
         turns_later(c, log->sandbox, MISSED_GRACE_NS);
         return;

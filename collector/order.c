@@ -197,8 +197,8 @@ bool order_settled(struct collector *c, struct log *log)
     for (const struct file *f = log->files; f; f = f->next)
         count += unbegun(f);
     /* a chain that turned while it was listed for the first time may have hidden one from the listing */
-    bool first = !log->ordered && log->files && log->files->next;
-    if (!log->stirred || (count < 2 && log->missed <= 0 && !first)) {
+    bool first = !log->ordered && log->files && log->files->next && log->folder->log_count <= CROWD;
+    if (!first && (!log->stirred || (count < 2 && log->missed <= 0))) {
         log->stirred = false;
         log->ordered = true;
         return true;

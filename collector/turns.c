@@ -395,7 +395,7 @@ static enum step step(struct collector *c, struct log *log)
         return STEP_AGAIN;
     }
     bool fresh = f->sent == 0 && f->at == 0 && !f->known;
-    if (fresh && log->stirred) {
+    if (fresh && (log->stirred || !log->ordered)) {
         if (!order_settled(c, log))
             return wait(c, log, SETTLE_NS);
         if (turn_of(log) != f)
