@@ -145,6 +145,12 @@ static void give_damage(struct scanning *g, const struct segment *s)
         for (uint32_t x = 0; x < b->extent_count; x++) {
             const struct extent *e = &b->extents[x];
             const struct entry *entries = e->segment == s ? part_entries(d, b, e) : NULL;
+            if (!entries && e->segment == s && e->count) {
+                /* Whose lines are lost is not known now: told later, not passed over. */
+                g->fault = -EIO;
+                g->stopped = true;
+                return;
+            }
             for (uint32_t k = 0; entries && k < e->count; k++) {
                 if (entries[k].offset == g->at.offset) {
                     whose = b;
