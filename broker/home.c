@@ -74,6 +74,9 @@ static bool take_ingest(struct home *h, int64_t now_ns)
         case SL_NOTICES:
             stops_notices(h->stops, request, now_ns);
             break;
+        case SL_MINE:
+            ingest_mine(h->ingest, request, stops_collectors(h->stops, sl_slice_of(request->host)));
+            break;
         default:
             unknown(h, request);
         }

@@ -344,3 +344,47 @@ void ingest_sources(struct ingest *in, struct sl_request *request)
     }
     free(l.bytes);
 }
+
+/* ---- MINE ---- */
+
+struct mine {
+    struct sl_slice host;
+    struct sl_writer w;
+};
+
+static bool mine_each(void *arg, const struct sl_info *info)
+{
+    struct mine *m = arg;
+    if (sl_slice_equal(info->host, m->host) && info->place.state == SL_RUNNING)
+        sl_id_write(&m->w, info->sandbox);
+    return true;
+}
+
+void ingest_mine(struct ingest *in, struct sl_request *request, size_t collectors)
+{
+    struct sl_list list = {.state = SL_RUNNING, .limit = SL_LIST_MAX};
+    struct mine m = {.host = sl_slice_of(request->host)};
+    uint64_t next_page = 0;
+    size_t bytes = (size_t)SL_LIST_MAX * (1 + SL_ID_MAX_BYTES);
+    uint8_t *ids = malloc(bytes);
+    nng_msg *msg;
+    struct sl_writer w;
+    if (m.host.bytes == 0 || sl_mine_decode(&request->body, &list.page) != SL_STATUS_OK) {
+        refuse(in, request, SL_STATUS_MALFORMED, "not the question of a collector that named its host");
+    } else if (!ids) {
+        refuse(in, request, SL_STATUS_UNAVAILABLE, "out of memory");
+    } else if (collectors != 1) {
+        refuse(in, request, SL_STATUS_UNAVAILABLE, "not one collector of this host is connected");
+    } else {
+        m.w = sl_writer(ids, bytes);
+        int r = store_list(in->store, &list, mine_each, &m, &next_page);
+        if (r != 0 || sl_answer_new(request, SL_STATUS_OK, sizeof next_page + m.w.bytes, &msg, &w) != 0) {
+            refuse(in, request, SL_STATUS_UNAVAILABLE, "the store can't list its sandboxes now");
+        } else {
+            sl_mine_answer_begin(&w, next_page);
+            sl_write_slice(&w, sl_slice(ids, m.w.bytes));
+            sl_request_answer(request, msg, &w);
+        }
+    }
+    free(ids);
+}

@@ -25,5 +25,11 @@ void ingest_free(struct ingest *in);
 bool ingest_has_room(const struct ingest *in);
 void ingest_append(struct ingest *in, struct sl_request *request);
 void ingest_sources(struct ingest *in, struct sl_request *request);
+/*
+ * MINE: the sandboxes that the store has as running on the asker's host, so that a collector that was away
+ * when their files were removed can say that they are over. While other than one collector of the host is
+ * connected, nobody knows whose they are: it is told to ask again.
+ */
+void ingest_mine(struct ingest *in, struct sl_request *request, size_t collectors);
 /* Append requests on their way to the disk. */
 size_t ingest_pending(const struct ingest *in);

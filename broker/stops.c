@@ -177,6 +177,17 @@ void stops_notices(struct stops *s, struct sl_request *request, int64_t now_ns)
         s->tick_ns = waiting->deadline_ns;
 }
 
+size_t stops_collectors(const struct stops *s, struct sl_slice host)
+{
+    struct host *h;
+    struct waiting *w;
+    size_t count = 0;
+    HASH_FIND(hh, s->hosts, host.data, host.bytes, h);
+    if (h)
+        DL_COUNT(h->waiting, w, count);
+    return count;
+}
+
 /* ---- sandboxes ---- */
 
 static void count(struct stops *s)

@@ -30,5 +30,7 @@ void stops_grown(struct stops *s, struct sl_slice sandbox, int64_t now_ns);
 void stops_told(struct stops *s, struct sl_slice note, int64_t now_ns);
 /* A NOTICES request; it is answered sooner or later. */
 void stops_notices(struct stops *s, struct sl_request *request, int64_t now_ns);
+/* How many collectors of the host are connected here. */
+size_t stops_collectors(const struct stops *s, struct sl_slice host);
 /* Deadlines; returns when to call again at the latest. */
 int64_t stops_run(struct stops *s, int64_t now_ns);

@@ -21,6 +21,9 @@ struct collector {
     struct ship *ship;
     struct sandbox *timers; /* those with something to look at later */
     uint64_t epoch;
+    uint64_t left_page; /* of the question for sandboxes that were left without files; see ends_left() */
+    int64_t left_ns;    /* monotonic: not to be asked before */
+    bool left_asked, left_done;
     bool deep; /* the last round of turns left files with more to read */
     struct counts {
         struct sl_counter lines, bytes, blocks, malformed, rotations, truncations, requests, sent_bytes,
@@ -90,6 +93,12 @@ void turns_buried(void *arg, struct file *f);
 bool ends_beside(struct collector *c, struct folder *folder, const char *name, enum news news);
 void ends_stop(void *arg, struct sl_slice sandbox);
 void ends_said(void *arg, struct sandbox *s, bool ok);
+/*
+ * Once after the start, when everything is listed: asks for sandboxes that the broker has as running here and
+ * that have no file, and ends them.
+ */
+void ends_left(struct collector *c, int64_t now_ns);
+void ends_mine(void *arg, struct sl_reader *ids, uint64_t next_page);
 /* Host, labels (and that it runs again) before the first block of a connection; -ENOMEM. */
 int ends_announce(struct collector *c, struct sandbox *s);
 void ends_attrs(void *arg, struct log *log, struct sl_slice attrs);

@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <xxhash.h>
 
+/* Before it is believed that a sandbox has no files; and between two questions. */
+static const int64_t LEFT_NS = INT64_C(2) * SL_NS_PER_S;
+
 enum { EXIT_FILE_MAX_BYTES = 64, CONFIG_MAX_BYTES = 4 << 20, LABELS_MAX_BYTES = 64 << 10 };
 
 /* ---- labels ---- */
@@ -228,6 +231,53 @@ void ends_said(void *arg, struct sandbox *s, bool ok)
     fleet_ready(&c->fleet, s);
 }
 
+/* ---- sandboxes whose files were removed while no collector was here ---- */
+
+void ends_left(struct collector *c, int64_t now_ns)
+{
+    if (c->left_done || c->left_asked || !ship_connected(c->ship) || !watch_complete(c->watch)) {
+        c->left_ns = now_ns + LEFT_NS;
+        return;
+    }
+    if (now_ns >= c->left_ns)
+        c->left_asked = ship_mine(c->ship, c->left_page) == 0;
+}
+
+void ends_mine(void *arg, struct sl_reader *ids, uint64_t next_page)
+{
+    struct collector *c = arg;
+    struct sl_slice id;
+    c->left_asked = false;
+    c->left_ns = sl_monotonic_ns() + (ids ? 0 : LEFT_NS);
+    while (ids && sl_id_next(ids, &id)) {
+        struct sandbox *s = fleet_sandbox(&c->fleet, id);
+        if (!s || s->logs)
+            continue;
+        s->left = s->told = true;
+        fleet_want_sync(&c->fleet, s);
+    }
+    c->left_page = ids ? next_page : c->left_page;
+    c->left_done = ids && next_page == 0;
+}
+
+/* What was unread of them nobody knows: one gap. */
+static int end_sources(struct collector *c, struct sandbox *s)
+{
+    bool gap = true;
+    for (uint32_t i = 0; i < s->place_count; i++) {
+        const struct sl_source_place *p = &s->places[i];
+        if (p->flags & (SL_SOURCE_BURIED | SL_SOURCE_CLOSED))
+            continue;
+        if (ship_gone(c->ship, s, p, gap) < 0)
+            return -ENOMEM;
+        if (gap)
+            sl_count(&c->counts.gaps[SL_GAP_SOURCE_VANISHED], 1);
+        gap = false;
+    }
+    s->left = false;
+    return 0;
+}
+
 /* 0: everything was read and is acknowledged; 1: not yet. */
 static int drained(struct collector *c, struct sandbox *s)
 {
@@ -303,12 +353,18 @@ static int say_stopped(struct collector *c, struct sandbox *s)
 void ends_check(struct collector *c, struct sandbox *s)
 {
     bool files = has_files(s);
-    if (files)
+    if (files) {
         s->end_quiet = all_buried(s);
+        s->left = false;
+    }
     if (!files && s->end != END_SAYING && s->in_flight == 0) {
         bool known = s->told && !s->end_quiet;
         if (s->end == END_SAID || !known) {
             forget(c, s);
+            return;
+        }
+        if (s->left && end_sources(c, s) < 0) {
+            turns_later(c, s, SL_NS_PER_S);
             return;
         }
         s->end = END_DRAIN;

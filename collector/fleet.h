@@ -157,6 +157,7 @@ struct sandbox {
     bool resumed;    /* it runs again after an end that was said: the broker is to be told */
     bool chain_lost; /* none of the files that the broker knows is there: what was unread of them is a gap */
     bool synced_once;
+    bool left;       /* its files were removed while no collector was here: their sources are to be ended */
     bool labels_new; /* labels came since they were told */
     bool told;       /* a block or change of it was ever sent, or the broker had places of it */
     uint8_t id_bytes;

@@ -250,6 +250,7 @@ static void loop(struct collector *c, struct sl_ops *ops, int signals_fd)
         if (tick_ns <= now_ns) {
             int64_t due_ns = watch_tick(c->watch, now_ns);
             turns_timers(c, now_ns);
+            ends_left(c, now_ns);
             tick_ns = due_ns < now_ns + TICK_NS ? due_ns : now_ns + TICK_NS;
             ship_run(c->ship);
         } else if (n > 0 && fds[2].revents) {
@@ -297,6 +298,7 @@ static int open_ship(struct collector *c)
                                  .answered = turns_answered,
                                  .ended = ends_said,
                                  .stop = ends_stop,
+                                 .mine = ends_mine,
                                  .buried = turns_buried,
                                  .arg = c};
     int r = ship_new(&options, &c->fleet, &events, &c->ship);

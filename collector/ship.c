@@ -205,13 +205,9 @@ static struct request *request_with_room(struct ship *ship, size_t bytes)
     return r;
 }
 
-int ship_block(struct ship *ship, struct file *f, struct file *also, struct sl_block_builder *lines,
-               const struct sl_block_header *facts)
+/* There is room. */
+static void put_block(struct request *r, struct sl_block_builder *lines, const struct sl_block_header *facts)
 {
-    size_t bound = SL_APPEND_ITEM_HEAD_BYTES + sl_block_builder_bound(lines);
-    struct request *r = request_with_room(ship, bound);
-    if (!r)
-        return -ENOMEM;
     struct sl_writer *w = &r->writer;
     uint8_t *head = w->data + w->bytes;
     size_t bytes = sl_block_builder_encode(lines, facts, 0, head + SL_APPEND_ITEM_HEAD_BYTES,
@@ -219,6 +215,16 @@ int ship_block(struct ship *ship, struct file *f, struct file *also, struct sl_b
     head[0] = SL_RECORD_BLOCK;
     sl_store32(head + 1, (uint32_t)bytes);
     w->bytes += SL_APPEND_ITEM_HEAD_BYTES + bytes;
+}
+
+int ship_block(struct ship *ship, struct file *f, struct file *also, struct sl_block_builder *lines,
+               const struct sl_block_header *facts)
+{
+    size_t bound = SL_APPEND_ITEM_HEAD_BYTES + sl_block_builder_bound(lines);
+    struct request *r = request_with_room(ship, bound);
+    if (!r)
+        return -ENOMEM;
+    put_block(r, lines, facts);
     bool close = facts->flags & SL_BLOCK_CLOSE;
     r->items[r->count++] = (struct item){.sandbox = f->log->sandbox,
                                          .file = f,
@@ -239,7 +245,7 @@ int ship_block(struct ship *ship, struct file *f, struct file *also, struct sl_b
         s->end = END_NONE;
     if (also)
         also->in_flight++;
-    if (w->bytes >= SL_APPEND_TARGET_BYTES)
+    if (r->writer.bytes >= SL_APPEND_TARGET_BYTES)
         ship_flush(ship);
     return 0;
 }
@@ -263,6 +269,34 @@ int ship_change(struct ship *ship, struct sandbox *s, const struct sl_change *ch
     s->in_flight++;
     s->told = true;
     return 0;
+}
+
+int ship_gone(struct ship *ship, struct sandbox *s, const struct sl_source_place *place, bool gap)
+{
+    struct sl_block_builder *none;
+    if (sl_block_builder_new(&none) < 0)
+        return -ENOMEM;
+    sl_block_builder_reset(none, sl_slice(s->id, s->id_bytes));
+    int64_t now_ns = sl_now_ns();
+    const struct sl_block_header facts = {
+        .codec = SL_CODEC_LZ4,
+        .flags = (uint16_t)(SL_BLOCK_CLOSE | (gap ? SL_BLOCK_GAP : 0)),
+        .gap_reason = gap ? SL_GAP_SOURCE_VANISHED : SL_GAP_NONE,
+        .gap_lines = gap ? SL_GAP_LINES_UNKNOWN : 0,
+        .time_min_ns = now_ns,
+        .time_max_ns = now_ns,
+        .range = {.source = place->source, .from = place->offset, .to = place->offset},
+        .open_from = place->offset,
+        .fingerprint = place->fingerprint,
+        .fingerprint_bytes = place->fingerprint_bytes};
+    struct request *r = request_with_room(ship, SL_APPEND_ITEM_HEAD_BYTES + sl_block_builder_bound(none));
+    if (r) {
+        put_block(r, none, &facts);
+        r->items[r->count++] = (struct item){.sandbox = s};
+        s->in_flight++;
+    }
+    sl_block_builder_free(none);
+    return r ? 0 : -ENOMEM;
 }
 
 void ship_flush(struct ship *ship)
@@ -372,6 +406,27 @@ static void ask_notices(struct ship *ship)
     sl_notices_encode(&w, ship->notices_seen, NOTICES_WAIT_MS);
     ship->noticing = true;
     sl_client_ask(ship->client, message, &w, NOTICES_WAIT_MS + 15000, notices_answered, ship);
+}
+
+/* ---- what runs here ---- */
+
+static void mine_answered(void *arg, int fault, const struct sl_message_head *head, struct sl_reader *body)
+{
+    struct ship *ship = arg;
+    uint64_t next_page = 0;
+    bool ok = fault == 0 && head->status == SL_STATUS_OK && sl_mine_answer_open(body, &next_page) == 0;
+    ship->events.mine(ship->events.arg, ok ? body : NULL, next_page);
+}
+
+int ship_mine(struct ship *ship, uint64_t page)
+{
+    nng_msg *message;
+    struct sl_writer w;
+    if (sl_client_message_new(SL_MINE, 16, &message, &w) < 0)
+        return -ENOMEM;
+    sl_mine_encode(&w, page);
+    sl_client_ask(ship->client, message, &w, SYNC_TIMEOUT_MS, mine_answered, ship);
+    return 0;
 }
 
 /* ---- connection ---- */

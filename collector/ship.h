@@ -34,6 +34,9 @@ struct ship_events {
     void (*ended)(void *arg, struct sandbox *s, bool ok);
     /* The broker wants it read to its end. */
     void (*stop)(void *arg, struct sl_slice sandbox);
+    /* An answer to ship_mine(): ids (sl_id_next) of sandboxes that run on this host as far as the broker
+     * knows; NULL: ask again later. next_page 0: there are no more. */
+    void (*mine)(void *arg, struct sl_reader *ids, uint64_t next_page);
     /* The source's sandbox was deleted. */
     void (*buried)(void *arg, struct file *f);
     void *arg;
@@ -65,6 +68,10 @@ int ship_block(struct ship *ship, struct file *f, struct file *also, struct sl_b
                const struct sl_block_header *facts);
 /* A change of a sandbox: labels and host, or (`end`) its end, which is answered by events.ended. */
 int ship_change(struct ship *ship, struct sandbox *s, const struct sl_change *change, bool end);
+/* Ends a source whose file is gone for good: as a gap of unknown size, if `gap`; -ENOMEM. */
+int ship_gone(struct ship *ship, struct sandbox *s, const struct sl_source_place *place, bool gap);
+/* Asks which sandboxes run on this host; -ENOMEM. */
+int ship_mine(struct ship *ship, uint64_t page);
 /* Sends what has been gathered. */
 void ship_flush(struct ship *ship);
 /* Asks for the places of sandboxes that want it. */

@@ -520,6 +520,14 @@ int64_t watch_tick(struct watch *w, int64_t now_ns)
     return w->listings ? now_ns : due_ns;
 }
 
+bool watch_complete(const struct watch *w)
+{
+    for (size_t i = 0; i < w->root_count; i++)
+        if (w->roots[i].fd < 0 || !w->roots[i].folder || !w->roots[i].folder->listed)
+            return false;
+    return !w->listings;
+}
+
 void watch_counts(const struct watch *w, struct watch_counts *ret)
 {
     *ret = w->counts;

@@ -81,6 +81,8 @@ int watch_fd(const struct watch *w);
 bool watch_run(struct watch *w);
 /* Roots that were not there, and due sweeps, a bounded number; returns when to call again (monotonic). */
 int64_t watch_tick(struct watch *w, int64_t now_ns);
+/* Every root is there, and everything below was listed. */
+bool watch_complete(const struct watch *w);
 void watch_counts(const struct watch *w, struct watch_counts *ret);
 
 /* Captures along the folder's way. */

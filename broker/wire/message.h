@@ -44,6 +44,7 @@ enum sl_message_type {
     SL_ACK = 12,       /* query: moves a consumer's place; answered when that is durable */
     SL_CONSUMERS = 13, /* query: all consumers */
     SL_FORGET = 14,    /* query: forgets a consumer */
+    SL_MINE = 15,      /* ingest: which running sandboxes are of the asker's host? */
 };
 
 enum sl_status {
@@ -173,6 +174,14 @@ void sl_notices_encode(struct sl_writer *w, uint64_t seen, uint32_t wait_ms);
 int sl_notices_decode(struct sl_reader *r, uint64_t *ret_seen, uint32_t *ret_wait_ms);
 void sl_notices_answer_begin(struct sl_writer *w, uint64_t version);
 int sl_notices_answer_open(struct sl_reader *r, uint64_t *ret_version);
+
+/* ---- MINE: body u64 page (0: the first); the answer: u64 next_page (0: no more), then sandbox ids
+ * (sl_id_next)
+ * ---- */
+void sl_mine_encode(struct sl_writer *w, uint64_t page);
+int sl_mine_decode(struct sl_reader *r, uint64_t *ret_page);
+void sl_mine_answer_begin(struct sl_writer *w, uint64_t next_page);
+int sl_mine_answer_open(struct sl_reader *r, uint64_t *ret_next_page);
 
 /* ---- READ
  * ---------------------------------------------------------------------------------------------------- */

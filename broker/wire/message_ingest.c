@@ -157,3 +157,33 @@ int sl_notices_answer_open(struct sl_reader *r, uint64_t *ret_version)
     *ret_version = version;
     return SL_STATUS_OK;
 }
+
+/* ---- MINE ---- */
+
+void sl_mine_encode(struct sl_writer *w, uint64_t page)
+{
+    sl_write_u64(w, page);
+}
+
+int sl_mine_decode(struct sl_reader *r, uint64_t *ret_page)
+{
+    uint64_t page = sl_read_u64(r);
+    int status = message_end(r, true);
+    if (status == SL_STATUS_OK)
+        *ret_page = page;
+    return status;
+}
+
+void sl_mine_answer_begin(struct sl_writer *w, uint64_t next_page)
+{
+    sl_write_u64(w, next_page);
+}
+
+int sl_mine_answer_open(struct sl_reader *r, uint64_t *ret_next_page)
+{
+    uint64_t next_page = sl_read_u64(r);
+    if (r->failed)
+        return SL_STATUS_MALFORMED;
+    *ret_next_page = next_page;
+    return SL_STATUS_OK;
+}

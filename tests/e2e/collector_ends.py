@@ -7,7 +7,7 @@ import shutil
 import time
 
 from collector_direct import Direct, compare, in_background, write_steadily
-from harness import SAMPLES, Source, main, rfc3339, until
+from harness import SAMPLES, Source, Sse, System, main, rfc3339, until
 
 
 def an_exit_code_ends_a_sandbox_after_its_last_line():
@@ -300,10 +300,42 @@ def a_collector_without_broker_keeps_trying():
             assert sum("broker." in line for line in f) <= 3, "one line per change"
 
 
+def files_removed_while_no_collector_was_there_are_noticed():
+    """A host that was rebooted has none of its containers' files any more."""
+    with System() as s:
+        gone, stays = Source(s, "gone"), Source(s, "stays")
+        for source in (gone, stays):
+            source.write(50)
+        s.has("gone", 50)
+        s.has("stays", 50)
+        s.put("elsewhere", state="running")  # of no host
+        follower = Sse(s.port, s.url("gone", follow=1, data="json"))
+        follower.wait(50)
+        s.kill("collector")
+        shutil.rmtree(f"{s.logs}/gone")
+        s.start("collector")
+        follower.wait_end(60)
+        assert follower.ended["reason"] == "stopped" and s.info("gone")["state"] == "stopped"
+        objects = s.lines("gone")
+        assert [o.get("reason") for o in objects if "event" in o] == ["source-vanished"], objects[-3:]
+        assert len(objects) == 51
+        stays.write(5)
+        s.has("stays", 55)
+        assert s.info("stays")["state"] == s.info("elsewhere")["state"] == "running"
+        assert not [o for o in s.lines("stays") if "event" in o]
+        # and the id may be used anew
+        os.makedirs(f"{s.logs}/gone")
+        again = Source(s, "gone")
+        again.write(5)
+        s.has("gone", 55)
+        until(lambda: s.info("gone")["state"] == "running", 20, "it runs again")
+
+
 if __name__ == "__main__":
     main([an_exit_code_ends_a_sandbox_after_its_last_line, an_unterminated_last_line_is_kept, removed_files_end_a_sandbox,
           a_sandbox_that_comes_again_runs_again, docker_says_itself_when_it_is_over,
           a_stop_is_answered_when_everything_was_read,
           a_deleted_sandbox_does_not_come_again_but_its_id_may, short_lives_are_whole_or_a_gap,
           nothing_but_regular_files_below_the_root_is_opened, any_bytes_come_through_exactly,
-          folders_come_and_go_at_every_level, a_collector_without_broker_keeps_trying])
+          folders_come_and_go_at_every_level,
+          files_removed_while_no_collector_was_there_are_noticed, a_collector_without_broker_keeps_trying])

@@ -87,6 +87,9 @@ static void read_request(struct sl_reader *r, uint8_t type)
     case SL_NOTICES:
         (void)sl_notices_decode(r, &seen, &wait_ms);
         break;
+    case SL_MINE:
+        (void)sl_mine_decode(r, &seen);
+        break;
     case SL_READ:
         if (sl_read_open(r, &read) != 0)
             break;
@@ -135,7 +138,8 @@ static void read_answer(struct sl_reader *r, uint8_t type)
         }
         break;
     case SL_NOTICES:
-        if (sl_notices_answer_open(r, &a) == 0) {
+    case SL_MINE:
+        if (type == SL_MINE ? sl_mine_answer_open(r, &a) == 0 : sl_notices_answer_open(r, &a) == 0) {
             while (sl_id_next(r, &slice))
                 assert(sl_sandbox_id_valid(slice));
         }

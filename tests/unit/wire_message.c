@@ -239,6 +239,31 @@ static int notices_answer_decode(struct sl_reader *r)
     return ids_decode(r);
 }
 
+static void mine_write(struct sl_writer *w)
+{
+    sl_mine_encode(w, 13);
+}
+static int mine_decode(struct sl_reader *r)
+{
+    uint64_t page = 0;
+    int status = sl_mine_decode(r, &page);
+    assert_true(status != SL_STATUS_OK || page == 13);
+    return status;
+}
+static void mine_answer_write(struct sl_writer *w)
+{
+    sl_mine_answer_begin(w, 14);
+    ids_write(w);
+}
+static int mine_answer_decode(struct sl_reader *r)
+{
+    uint64_t next_page = 0;
+    if (sl_mine_answer_open(r, &next_page) != 0)
+        return BAD;
+    assert_int_equal(next_page, 14);
+    return ids_decode(r);
+}
+
 static void read_write(struct sl_writer *w)
 {
     sl_read_begin(w, &(struct sl_read){.max_bytes = SL_PAGE_MAX_BYTES, .wait_ms = 60000, .entries = 2});
@@ -372,6 +397,8 @@ static const struct sample samples[] = {
      "00008403000000000000efcdab0000000000000403"},
     {"notices", notices_write, notices_decode, false, "0b0000000000000030750000"},
     {"notices_answer", notices_answer_write, notices_answer_decode, true, "0c0000000000000003626f7803613a62"},
+    {"mine", mine_write, mine_decode, false, "0d00000000000000"},
+    {"mine_answer", mine_answer_write, mine_answer_decode, true, "0e0000000000000003626f7803613a62"},
     {"read", read_write, read_decode, false,
      "0000040060ea0000020003626f7801010000000000000005000000016203ffffffffffffffff00000000"},
     {"parts", parts_write, parts_decode, true,
