@@ -332,7 +332,7 @@ static struct sl_slice cursor_now(struct many *l)
     return sl_slice(l->cursor_text, cursor_set_render(l->sorted, known, l->cursor_text));
 }
 
-static void tell_member_end(struct many *l, struct member *m)
+static void tell_member_end(struct many *l, struct member *m, enum render_end_reason reason)
 {
     const struct sl_place *place = reader_place(m->reader);
     m->ended = true;
@@ -343,7 +343,7 @@ static void tell_member_end(struct many *l, struct member *m)
     }
     if (l->c->websocket || l->query.follow || l->style.format == QUERY_SSE)
         render_end(&m->render, &l->out,
-                   &(struct render_end){.reason = reader_end(m->reader),
+                   &(struct render_end){.reason = reason,
                                         .has_exit = place->has_exit,
                                         .exit_code = place->exit_code,
                                         .last_seq = place->last_seq,
@@ -390,7 +390,7 @@ static struct member *oldest(struct many *l, struct raw_item *ret_item, bool *re
             if (state == READER_UNKNOWN)
                 m->ended = true; /* it was deleted before it was read */
             else if (state == READER_ENDED || state == READER_FAILED)
-                tell_member_end(l, m);
+                tell_member_end(l, m, reader_end(m->reader));
             else if (!reader_idle(m->reader))
                 *ret_loading = true;
             continue;
@@ -428,8 +428,10 @@ static void merge(struct many *l)
     if (l->limit_reached && !l->over) {
         for (size_t i = 0; i < l->count; i++)
             if (!l->members[i]->ended && l->members[i]->ready) {
-                reader_stop(l->members[i]->reader, RENDER_LIMIT);
-                tell_member_end(l, l->members[i]);
+                struct reader *r = l->members[i]->reader;
+                reader_stop(r, RENDER_LIMIT);
+                /* one may have been read to its end, and still not have been given all of it */
+                tell_member_end(l, l->members[i], reader_exhausted(r) ? reader_end(r) : RENDER_LIMIT);
             }
         l->over = true;
     }

@@ -487,6 +487,8 @@ void reader_stop(struct reader *r, enum render_end_reason reason)
     }
     if (r->follower.class)
         r->at.seq = feed_last_given(&r->follower) + 1;
+    if (r->follower.feed) /* one that shares does not look at it for each line */
+        r->place = *feed_place(r->follower.feed);
     reader_finish(r, reason);
 }
 

@@ -46,6 +46,10 @@ def many_are_read_as_one_merged_by_time():
         tails = lines(s, url("one", "two", tail=5))
         assert sorted((o["sandbox"], o["seq"]) for o in tails) == [(x, n) for x in ("one", "two") for n in range(496, 501)]
         assert len(lines(s, url("one", "two", "three", limit=7))) == 7
+        # a member of which something was left out is not complete, though the gateway has read it to its end
+        _, _, body = s.get(url("one", "two", tail=5, limit=1, format="sse"))
+        ends = [json.loads(x[6:]) for x in body.decode().splitlines() if '"last_seq"' in x]
+        assert [(e["reason"], e["last_seq"]) for e in ends] == [("limit", 500)] * 2, ends
         errors = lines(s, url("one", "two", stream="stderr", tail=10))
         assert len(errors) == 20 and all(o["stream"] == "stderr" for o in errors)
         # any line's cursor is a place in all of them

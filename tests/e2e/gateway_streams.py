@@ -241,13 +241,15 @@ def a_gateway_that_stops_tells_its_readers_where_to_go_on():
         text = get_raw(s, s.url("box", follow=1, format="text"))
         sse.wait(100)
         got = b""
+        source.write(7)  # and some that are live
+        sse.wait(107)
         while source.written[-1][2] not in got:
             got += text.recv(65536)
         started = time.monotonic()
         assert s.stop("gateway") == 0
         assert time.monotonic() - started < 5
         sse.wait_end()
-        assert sse.ended["reason"] == "shutdown", sse.ended
+        assert (sse.ended["reason"], sse.ended["last_seq"]) == ("shutdown", 107), sse.ended
         objects = list(ws.objects())
         assert objects[-1]["reason"] == "shutdown" and ws.code == 1012, (objects[-1], ws.code)
         assert ws.reason == objects[-2]["cursor"] == sse.last_id
@@ -257,9 +259,9 @@ def a_gateway_that_stops_tells_its_readers_where_to_go_on():
         s.start("gateway")
         s.ready()
         source.write(5)
-        s.has("box", 105)
+        s.has("box", 112)
         rest = WebSocket(s.port, s.url("box", after=ws.reason))
-        assert [json.loads(rest.message()[1].splitlines()[0])["seq"]] == [101]
+        assert [json.loads(rest.message()[1].splitlines()[0])["seq"]] == [108]
 
 
 if __name__ == "__main__":
