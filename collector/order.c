@@ -156,39 +156,62 @@ static bool names_are_true(struct collector *c, struct log *log)
 
 static bool unbegun(const struct file *f)
 {
-    return f->name && (f->state == FILE_UNPLACED || (f->state == FILE_READING && f->sent == 0 && f->at == 0 &&
-                                                     !f->known && f->in_flight == 0 && !f->joins));
+    return !f->phantom && (f->name || f->fd >= 0) &&
+           (f->state == FILE_UNPLACED || (f->state == FILE_READING && f->sent == 0 && f->at == 0 &&
+                                          !f->known && f->in_flight == 0 && !f->joins));
 }
 
-/* Every file that is not begun stands before the first file whose name is newer. */
+static void insert(struct file **list, struct file *f, const struct file *before)
+{
+    while (*list && *list != before)
+        list = &(*list)->next;
+    f->next = *list;
+    *list = f;
+}
+
+/* Whose place a file that has no name any more takes; NULL: none stands behind it. */
+static struct file *behind_nameless(struct file *list, const struct file *f)
+{
+    for (struct file *g = list; g; g = g->next)
+        if (g->state == FILE_COPY && g->copy_of == f)
+            return g;
+    if (f->gz || f->identity.birth_ns == 0)
+        return list; /* the oldest go */
+    for (struct file *g = list; g; g = g->next)
+        if (!g->gz && !g->phantom && g->state != FILE_COPY && g->identity.birth_ns >= f->identity.birth_ns)
+            return g;
+    return NULL;
+}
+
+/*
+ * Named files stand as their names say. One whose name is gone stands where its .gz does, else before the
+ * plain files that are younger; those that are packed are older than any that is not.
+ */
 static void put_in_order(struct log *log)
 {
     struct sl_slice base = sl_slice(log->base, log->base_bytes);
-    size_t count = 0;
-    for (struct file *f = log->files; f; f = f->next)
-        count++;
-    for (size_t moves = 0; moves < count; moves++) {
-        struct file **at = &log->files, **to = at;
-        for (; *at; at = &(*at)->next) {
-            struct file *f = *at;
-            if (!unbegun(f))
-                continue;
-            for (to = &log->files; *to; to = &(*to)->next)
-                if (*to != f && (*to)->name &&
-                    rotated_compare(base, sl_slice_of(f->name), sl_slice_of((*to)->name)) < 0)
+    struct file *named = NULL, *nameless = NULL, *next;
+    for (struct file *f = log->files; f; f = next) {
+        struct file *before;
+        next = f->next;
+        if (f->name) {
+            for (before = named; before; before = before->next)
+                if (rotated_compare(base, sl_slice_of(f->name), sl_slice_of(before->name)) < 0)
                     break;
-            if (*to != f->next)
-                break;
+            insert(&named, f, before);
+        } else {
+            /* youngest first, and of one birth the later one first */
+            for (before = nameless; before; before = before->next)
+                if (before->identity.birth_ns <= f->identity.birth_ns)
+                    break;
+            insert(&nameless, f, before);
         }
-        if (!*at)
-            return;
-        struct file *f = *at, *before = *to;
-        *at = f->next;
-        for (to = &log->files; *to != before; to = &(*to)->next)
-            ;
-        f->next = before;
-        *to = f;
     }
+    for (struct file *f = nameless; f; f = next) {
+        next = f->next;
+        insert(&named, f, behind_nameless(named, f));
+    }
+    log->files = named;
 }
 
 bool order_settled(struct collector *c, struct log *log)
@@ -211,11 +234,12 @@ bool order_settled(struct collector *c, struct log *log)
         return now_ns - log->unsettled_ns > RESTLESS_NS;
     }
     log->unsettled_ns = 0;
-    put_in_order(log);
-    /* one that came and was not met may be a sibling that nobody looked at yet */
-    for (struct file *f = log->files; f && log->missed > 0; f = f->next)
-        if (f->state == FILE_UNPLACED && tail_open(&c->fleet, f) == 0)
+    /* what they are tells which of them are copies, and whether one that came was met after all */
+    for (struct file *f = log->files; f; f = f->next)
+        if (f->state == FILE_UNPLACED && f->name && strcmp(f->name, log->base) != 0 &&
+            tail_open(&c->fleet, f) == 0)
             places_place(c, f);
+    put_in_order(log);
     if (log->missed > 0)
         return false; /* until it is met, or given up (finder_settle_missed) */
     log->stirred = false;

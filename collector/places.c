@@ -275,7 +275,7 @@ static int place_copy(struct collector *c, struct file *f)
         return 0;
     }
     for (struct file *other = f->log->files; other; other = other->next) {
-        if (other == f || other->phantom || other->state == FILE_COPY)
+        if (other == f || other->phantom || other->state == FILE_COPY || (f->gz && other->gz))
             continue;
         int r = begins_alike(c, f, other);
         if (r < 0)
