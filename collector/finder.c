@@ -242,13 +242,14 @@ static struct identity identity_of(const struct statx *st)
                              .birth_ns = birth_of(st)};
 }
 
-static void new_file(struct collector *c, struct log *log, const char *name, const struct statx *st)
+/* False: it is gone by now. */
+static bool new_file(struct collector *c, struct log *log, const char *name, const struct statx *st)
 {
     int64_t birth_ns = birth_of(st);
     bool gz = strcmp(name, log->base) != 0 && rotated_is_gz(sl_slice_of(name));
     struct file *f = fleet_file_new(&c->fleet, log, successor(log, name, gz, birth_ns), name);
     if (!f)
-        return;
+        return true;
     f->gz = gz;
     f->grown_ns = sl_monotonic_ns();
     int r = tail_open(&c->fleet, f);
@@ -256,7 +257,7 @@ static void new_file(struct collector *c, struct log *log, const char *name, con
         fleet_file_free(&c->fleet, f);
         if (r == TAIL_REFUSED)
             refuse(c, log, name);
-        return;
+        return r == TAIL_REFUSED;
     }
     if (r < 0) {
         f->identity = identity_of(st); /* so that it is known when it is met again */
@@ -269,6 +270,14 @@ static void new_file(struct collector *c, struct log *log, const char *name, con
         s->end = END_NONE;
     log->wait_until_ns = 0; /* what was waited for without it */
     turns_touch(c, f);
+    return true;
+}
+
+/* A name of a listing that has gone. */
+static void listed_and_gone(struct collector *c, struct log *log, const char *name)
+{
+    if (!log->files && strcmp(name, log->base) == 0 && log->missed == 0)
+        reckon(c, log, 1); /* nothing else tells of it */
 }
 
 bool finder_same(const struct file *f, const struct statx *st)
@@ -300,8 +309,8 @@ void finder_reconcile(struct collector *c, struct log *log, const char *name, en
             return;
         if (named)
             finder_nameless(c, named);
-        else if (news == NEWS_THERE && !log->files && strcmp(name, log->base) == 0 && log->missed == 0)
-            reckon(c, log, 1); /* it was in the listing, and nothing else tells of it */
+        else if (news == NEWS_THERE)
+            listed_and_gone(c, log, name);
         return;
     }
     if (!S_ISREG(st.stx_mode) || st.stx_nlink > 1) {
@@ -317,7 +326,8 @@ void finder_reconcile(struct collector *c, struct log *log, const char *name, en
     if (named && named != f)
         finder_nameless(c, named);
     if (!f) {
-        new_file(c, log, name, &st);
+        if (!new_file(c, log, name, &st) && news == NEWS_THERE)
+            listed_and_gone(c, log, name);
         return;
     }
     if (!f->name || strcmp(f->name, name) != 0)
@@ -353,6 +363,8 @@ void finder_name(void *arg, struct folder *folder, const char *name, enum news n
     if ((news == NEWS_CREATED || news == NEWS_RENAMED) && strcmp(name, log->base) == 0)
         reckon(c, log, 1);
     finder_reconcile(c, log, name, news);
+    if (!log->files)
+        fleet_ready(&c->fleet, log->sandbox); /* it may be one to forget (ends.c) */
 }
 
 void finder_look(void *arg, struct folder *folder, bool listed)

@@ -12,6 +12,7 @@
 #include "rotated.h"
 #include "wire/timestamp.h"
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/stat.h>
 #include <stdlib.h>
@@ -82,9 +83,9 @@ static bool view_take(struct view *v, const struct collector *c, const struct lo
 {
     int fd = folder_open(log->folder, NULL, O_RDONLY | O_DIRECTORY | O_NONBLOCK);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    bool ok = dir != NULL;
+    bool ok = dir || fd == -ENOENT || fd == -ENOTDIR; /* in a folder that is gone there is nothing */
     struct dirent *e;
-    while (ok && (e = readdir(dir)))
+    while (ok && dir && (e = readdir(dir)))
         if (belongs(c, log, e->d_name))
             ok = v->count < NAMES_MAX && add(v, log, e->d_name);
     if (dir)

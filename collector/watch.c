@@ -48,8 +48,8 @@ struct watch {
     int fd;
 };
 
-/* `used`: it was met as just made, and its files may have come and gone before that. */
-static void list_folder(struct watch *w, struct folder *f, bool used);
+/* `fresh`: it was met as just made; `used`: and its files may have come and gone before that. */
+static void list_folder(struct watch *w, struct folder *f, bool fresh, bool used);
 static void listing_end(struct watch *w, struct folder *f);
 
 /* ---- queues: ordered by due_ns because each has one interval ---- */
@@ -296,7 +296,7 @@ static void folder_enter(struct watch *w, struct folder *f, bool fresh)
     int wd = inotify_add_watch(w->fd, proc, is_last(f) ? mask | IN_MODIFY : mask);
     set_wd(w, f, wd);
     close(fd);
-    list_folder(w, f, used);
+    list_folder(w, f, fresh, used);
 }
 
 static void child_seen(struct watch *w, struct folder *f, const char *name, bool fresh)
@@ -361,7 +361,7 @@ static void list_some(struct watch *w, struct folder *f, DIR *dir, bool used)
         w->events.look(w->events.arg, f, true);
 }
 
-static void list_folder(struct watch *w, struct folder *f, bool used)
+static void list_folder(struct watch *w, struct folder *f, bool fresh, bool used)
 {
     listing_end(w, f);
     int fd = folder_open(f, NULL, O_RDONLY | O_DIRECTORY | O_NONBLOCK);
@@ -370,6 +370,9 @@ static void list_folder(struct watch *w, struct folder *f, bool used)
     if (fd < 0 || fstat(fd, &st) < 0 || !(dir = fdopendir(fd))) {
         if (fd >= 0)
             close(fd);
+        /* with it go the events that its watch has had since */
+        if (fd == -ENOENT && fresh && f->holds_sandbox)
+            w->events.missed(w->events.arg, f);
         if (fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP)
             folder_gone(w, f);
         return;
@@ -469,7 +472,7 @@ static void sweep_folder(struct watch *w, struct folder *f)
     if (!f->listed || st.stx_ino != f->ino || (f->wd < 0 && mtime_ns != f->changed_ns))
         folder_enter(w, f, false);
     else if (mtime_ns != f->changed_ns)
-        list_folder(w, f, false);
+        list_folder(w, f, false, false);
     else if (is_last(f))
         w->events.look(w->events.arg, f, false);
 }
