@@ -169,6 +169,10 @@ const struct broker_options *broker_options_read(int argc, char **argv)
     sl_options_read(&program, argc, argv, false, NULL);
     if (values.store && strcmp(values.data, DATA_FALLBACK) != 0)
         sl_usage_error(&program, "--data and --store exclude each other: the log is in one place");
+    /* its text may hold a password */
+    if (values.store && strncmp(values.store, "redis://", strlen("redis://")) != 0 &&
+        strncmp(values.store, "rediss://", strlen("rediss://")) != 0)
+        sl_usage_error(&program, "--store: must begin with redis:// (a directory is for --data)");
     return &values;
 }
 

@@ -36,8 +36,7 @@ static const struct sl_option table[] = {
      .type = SL_OPTION_LIST,
      .value = &values.watch,
      .unit = "FORMAT:PATH",
-     .sentence =
-         "collect these files; FORMAT is cri, docker or plain, PATH a glob with {sandbox}; repeatable",
+     .sentence = "collect these files; FORMAT is cri, docker or plain, PATH a glob with {sandbox}",
      .check = check_watch},
     {.name = "broker",
      .type = SL_OPTION_URLS,

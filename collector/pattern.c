@@ -19,23 +19,23 @@ static const char *component_fault(struct sl_slice c)
             while (end < c.bytes && c.data[end] != ']')
                 end++;
             if (end >= c.bytes)
-                return "a [ has no ]";
+                return "has a [ without its ]";
             i = end;
         } else if (c.data[i] == '}') {
-            return "a } has no {";
+            return "has a } without its {";
         } else if (c.data[i] == '{') {
             size_t start = ++i;
             while (i < c.bytes && c.data[i] != '}') {
                 uint8_t b = c.data[i];
                 if (!((b >= 'a' && b <= 'z') || (b >= 'A' && b <= 'Z') || (b >= '0' && b <= '9') ||
                       b == '_' || b == '-' || b == '.'))
-                    return "a {name} may hold letters, digits and . _ -";
+                    return "has a {name} of more than letters, digits and . _ -";
                 i++;
             }
             if (i >= c.bytes)
-                return "a { has no }";
+                return "has a { without its }";
             if (i == start)
-                return "a {name} is empty";
+                return "has a {} without a name";
         }
         i++;
     }
@@ -101,20 +101,20 @@ static int split(struct pattern *p, const char *path, const char **ret_why)
         if (why)
             return malformed(p, why, ret_why);
         if (sl_slice_equal(c, sl_slice_of(".")) || sl_slice_equal(c, sl_slice_of("..")))
-            return malformed(p, "a component is . or ..", ret_why);
+            return malformed(p, "has a component that is . or ..", ret_why);
         if (p->depth == PATTERN_DEPTH_MAX)
-            return malformed(p, "it has too many components", ret_why);
+            return malformed(p, "has too many components", ret_why);
         captures += count_captures(c, &sandbox);
         p->components[p->depth++] = c;
     }
     if (root_bytes == 0)
         p->root[0] = '.';
     if (path[0] && path[strlen(path) - 1] == '/')
-        return malformed(p, "it names a directory, not files", ret_why);
+        return malformed(p, "names a directory, not files", ret_why);
     if (!sandbox)
-        return malformed(p, "the path has no {sandbox}", ret_why);
+        return malformed(p, "has no {sandbox} in its path", ret_why);
     if (captures > PATTERN_CAPTURES_MAX)
-        return malformed(p, "it has too many {name}s", ret_why);
+        return malformed(p, "has too many {name}s", ret_why);
     return 0;
 }
 
@@ -127,7 +127,7 @@ int pattern_parse(const char *spec, struct pattern *ret, const char **ret_why)
         if (strncmp(spec, formats[i], bytes) != 0)
             continue;
         if (strlen(spec + bytes) > PATTERN_PATH_MAX_BYTES) {
-            *ret_why = "the path is too long";
+            *ret_why = "is too long";
             return PATTERN_MALFORMED;
         }
         struct pattern p = {.format = (enum format)i};
@@ -136,7 +136,7 @@ int pattern_parse(const char *spec, struct pattern *ret, const char **ret_why)
             *ret = p;
         return r;
     }
-    *ret_why = "it must begin with cri:, docker: or plain:";
+    *ret_why = "must begin with cri:, docker: or plain:";
     return PATTERN_MALFORMED;
 }
 

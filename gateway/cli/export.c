@@ -415,6 +415,8 @@ int command_export(int argc, char **argv)
         if (wrong)
             sl_usage_error(&program, "--to %s", wrong);
         table_address_fini(&address);
+    } else if (strstr(options.to, "://")) {
+        sl_usage_error(&program, "--to is neither a folder nor http://HOST:8123/DATABASE.TABLE");
     }
     signal(SIGINT, on_signal);
     signal(SIGTERM, on_signal);

@@ -306,8 +306,13 @@ int command_up(int argc, char **argv)
         /* one of them could not start, and said why */
         for (int i = 0; i < CHILDREN; i++)
             if (up.child[i].pid == 0 && up.child[i].status != 0) {
+                int how = up.child[i].status;
                 char text[64];
-                child_status_text(up.child[i].status, text, sizeof text);
+                child_status_text(how, text, sizeof text);
+                if (WIFEXITED(how) && WEXITSTATUS(how) == 2) { /* what it was given was given to us */
+                    status = 2;
+                    break;
+                }
                 say("the %s %s", up.child[i].name, text);
                 status = 1;
             }

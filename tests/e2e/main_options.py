@@ -24,5 +24,18 @@ def a_broker_on_the_folder_of_sandlog_up_says_what_is_wrong():
         assert p.returncode == 1 and "sandlog up" in p.stderr and data in p.stderr and p.stderr.count("\n") == 1, p
 
 
+def a_bad_value_is_named_in_one_line():
+    with tempfile.TemporaryDirectory() as here:
+        for words, named, hidden in [
+                (["sandlog-broker", "--store", "http://u:pw4711@host"], "--store", "pw4711"),
+                (["sandlog", "export", "all", "--to", "ftp://u:pw4711@host/x"], "--to", "pw4711"),
+                (["sandlog-collector", "--watch", "foo"], '--watch: "foo" must begin with cri:', None),
+                (["sandlog", "up", "--listen", "127.0.0.1:0", "--watch", "cri:/logs"], '--watch: "cri:/logs" has no {sandbox}', None)]:
+            p = subprocess.run([os.path.join(BIN, words[0])] + words[1:], capture_output=True, text=True, timeout=30, cwd=here)
+            assert p.returncode == 2 and named in p.stderr and p.stderr.count("\n") == 1, (words, p)
+            assert hidden is None or hidden not in p.stderr, p
+            assert words[1] == "up" or os.listdir(here) == [], os.listdir(here)
+
+
 if __name__ == "__main__":
-    main([every_daemon_takes_the_same_log_levels, a_broker_on_the_folder_of_sandlog_up_says_what_is_wrong])
+    main([every_daemon_takes_the_same_log_levels, a_bad_value_is_named_in_one_line, a_broker_on_the_folder_of_sandlog_up_says_what_is_wrong])
