@@ -66,6 +66,7 @@ class LogView {
     this.follower = null;
     this.atStart = false; // nothing older than the window
     this.atEnd = false; // the follower adds to the window's end
+    this.held = false; // the last line is to stay in sight
     this.fresh = 0; // lines that came while the reader was elsewhere
     this.state = "connecting";
     this.abort = new AbortController();
@@ -77,6 +78,7 @@ class LogView {
   close() {
     this.abort.abort();
     this.follower?.close();
+    this.sizes.disconnect();
     this.root.remove();
   }
 
@@ -116,6 +118,9 @@ class LogView {
       this.more = element("button", { type: "button", className: "more", hidden: true, onclick: () => this.showEnd() }));
     this.list.addEventListener("keydown", (event) => this.key(event));
     this.list.addEventListener("click", (event) => this.clicked(event));
+    // Who stands at the end stays there when the window shrinks, lines wrap, or chunks that come into sight are higher than guessed.
+    this.sizes = new ResizeObserver(() => this.held && this.toBottom());
+    this.sizes.observe(this.list);
     host.append(this.root);
   }
 
@@ -240,6 +245,7 @@ class LogView {
   makeChunk(lines) {
     const node = element("div", { className: "chunk" }, ...lines.map((line) => this.row(line)));
     node.style.setProperty("--lines", lines.length);
+    this.sizes.observe(node);
     return { node, lines };
   }
 
@@ -291,6 +297,7 @@ class LogView {
   drop(chunk) {
     const first = chunk === this.chunks[0];
     const before = this.list.scrollHeight - this.list.scrollTop;
+    this.sizes.unobserve(chunk.node);
     chunk.node.remove();
     this.count -= chunk.lines.length;
     if (first) {
@@ -310,6 +317,7 @@ class LogView {
   }
 
   toBottom() {
+    this.held = true;
     this.list.scrollTop = this.list.scrollHeight;
   }
 
@@ -438,6 +446,7 @@ class LogView {
   }
 
   async scrolled() {
+    this.held = this.atEnd && this.pinned();
     if (this.pinned() && this.atEnd) this.fresh = 0;
     this.settle();
     if (this.loading || !this.count) return;

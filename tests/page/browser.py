@@ -59,6 +59,11 @@ class Page:
     def js(self, script, *args):
         return self.driver.execute_script(script, *args)
 
+    def frames(self, count):
+        """Waits until so many frames have been drawn; returns None."""
+        self.driver.execute_async_script(
+            "const done = arguments[1]; const next = (n) => n ? requestAnimationFrame(() => next(n - 1)) : done(); next(arguments[0])", count)
+
     def texts(self):
         return self.js("return [...document.querySelectorAll('.line .text')].map(e => e.textContent)")
 

@@ -19,10 +19,20 @@ def the_page_opens_on_the_end_follows_pauses_and_pages_up():
         p.open("/?sandbox=box")
         p.has(500)
         assert p.texts() == texts_of(source)[-500:], "opens on the last 500 lines"
+        longest = max(map(len, p.texts()))
+        assert p.js("return document.querySelector('.lines').scrollWidth") <= max(p.js("return document.querySelector('.lines').clientWidth"), 200 + 9 * longest), "no wider than its lines"
         until(lambda: p.state() == "live", 5, "live")
         source.write(10)
         p.has(510)
         assert p.texts() == texts_of(source)[-510:]
+        # the last line stays in sight, and the page live, whatever becomes of the window and of wide lines
+        hidden = lambda: p.js("const l = document.querySelector('.lines'); return l.scrollHeight - l.scrollTop - l.clientHeight")
+        for change in (lambda: p.driver.set_window_size(1200, 500), lambda: p.js("document.querySelector('.choices [type=checkbox]').click()"),
+                       lambda: p.driver.set_window_size(600, 700), lambda: p.js("document.querySelector('.choices [type=checkbox]').click()"),
+                       lambda: p.driver.set_window_size(1200, 800)):
+            change()
+            until(lambda: p.frames(2) or hidden() < 4, 5, f"the last line in sight; {hidden()}")
+            assert p.state() == "live"
         # scrolling up: paused, the page above is loaded, new lines are counted
         p.scroll(0)
         until(lambda: p.state() == "paused", 5, "paused")
@@ -38,7 +48,7 @@ def the_page_opens_on_the_end_follows_pauses_and_pages_up():
         assert p.texts() == texts_of(source)
         p.shot("paused")
         p.driver.find_element(By.CSS_SELECTOR, ".more").click()
-        until(lambda: p.state() == "live" and p.texts()[-1] == texts_of(source)[-1], 10, "back to live")
+        until(lambda: p.state() == "live" and p.texts()[-1:] == texts_of(source)[-1:], 10, "back to live")
         complaints = p.complaints()
         assert not complaints, complaints
 
