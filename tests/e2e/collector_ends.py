@@ -142,34 +142,6 @@ def a_deleted_sandbox_does_not_come_again_but_its_id_may():
         assert s.state("box")["exit_code"] == 2
 
 
-def short_lives_are_whole_or_a_gap():
-    with Direct() as s:
-        dice = random.Random(1)
-        ledger = {}
-
-        def live(name):
-            source = Source(s, name)
-            source.write(dice.randint(1, 50))
-            time.sleep(dice.choice((0.005, 0.02, 0.1)))
-            source.close()
-            shutil.rmtree(os.path.dirname(source.path))
-            ledger[name] = source
-        for i in range(150):
-            live(f"fly{i}")
-        gaps = 0
-        for name, source in ledger.items():
-            s.stopped(name)
-            lines, lost = s.lines(name), s.gaps(name)
-            if lost:
-                gaps += 1
-                assert [g["reason"] for g in lost] == ["source-vanished"], (name, lost)
-                assert len(lines) <= len(source.written), name
-            else:
-                compare(source, lines, name)
-        until(lambda: s.metric("files ") == 0 and s.metric("open_files") == 0, 10, "nothing is held any more")
-        print(f"   {len(ledger)} sandboxes, {gaps} with a gap")
-
-
 def nothing_but_regular_files_below_the_root_is_opened():
     with Direct(["plain:LOGS/{sandbox}/*.log"]) as s:
         secret = s.dir + "/secret"
@@ -335,7 +307,7 @@ if __name__ == "__main__":
     main([an_exit_code_ends_a_sandbox_after_its_last_line, an_unterminated_last_line_is_kept, removed_files_end_a_sandbox,
           a_sandbox_that_comes_again_runs_again, docker_says_itself_when_it_is_over,
           a_stop_is_answered_when_everything_was_read,
-          a_deleted_sandbox_does_not_come_again_but_its_id_may, short_lives_are_whole_or_a_gap,
+          a_deleted_sandbox_does_not_come_again_but_its_id_may,
           nothing_but_regular_files_below_the_root_is_opened, any_bytes_come_through_exactly,
           folders_come_and_go_at_every_level,
           files_removed_while_no_collector_was_there_are_noticed, a_collector_without_broker_keeps_trying])

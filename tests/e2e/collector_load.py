@@ -13,8 +13,39 @@ def peak_kib(process):
         return int(next(line for line in f if line.startswith("VmHWM")).split()[1])
 
 
+def waits_for_a_cpu(process):
+    """Seconds that each of its threads was ready to run and did not."""
+    waits = {}
+    for thread in os.listdir(f"/proc/{process.pid}/task"):
+        try:
+            with open(f"/proc/{process.pid}/task/{thread}/schedstat") as f:
+                waits[thread] = int(f.read().split()[1]) / 1e9
+        except OSError:
+            pass
+    return waits
+
+
+class Starved:
+    """What of a stretch of time the machine kept from the daemons, whatever they would have done with it."""
+
+    def __init__(self, system):
+        self.system = system
+        self.before = self.now()
+
+    def now(self):
+        return {name: waits_for_a_cpu(p) for name, p in self.system.process.items()}
+
+    def seconds(self):
+        """Of each daemon, the thread that waited longest."""
+        return sum(max([0] + [s - self.before[name].get(thread, 0) for thread, s in waits.items()]) for name, waits in self.now().items())
+
+
 def a_noisy_sandbox_delays_nobody():
+    """One writes as fast as it can; 999 others write a line now and then, which is visible within 2 s. On a machine with more
+    work than cores the daemons' own waits for a CPU are taken off, as the kernel counts them."""
     with Direct() as s:
+        s.start("gateway")
+        s.ready()
         noisy = s.logs + "/noisy"
         os.mkdir(noisy)
         text = b"".join(rfc3339(i).encode() + b" stdout F " + os.urandom(40).hex().encode() + b"\n" for i in range(8000))
@@ -22,28 +53,42 @@ def a_noisy_sandbox_delays_nobody():
 
         def flood():
             with open(noisy + "/main.log", "ab", buffering=0) as f:
-                while not stop:
+                while not stop and f.tell() < 2 << 30:
                     f.write(text)
-                    if f.tell() > 300 << 20:
-                        return
-        quiet = [Source(s, f"quiet{i}") for i in range(20)]
+                    time.sleep(0.002)
+
+        def lines_of_quiet():
+            page, found = "", {}
+            while page is not None:
+                body = s.json("/v1/sandboxes?prefix=quiet&limit=1000" + (f"&page={page}" if page else ""))
+                found.update((box["id"], box["lines"]) for box in body["sandboxes"])
+                page = body.get("next_page")
+            return found
+
+        def round():
+            starved, start = Starved(s), time.monotonic()
+            for source in quiet:
+                source.write(1)
+            want = len(quiet[0].written)
+            until(lambda: len(now := lines_of_quiet()) == len(quiet) and min(now.values()) >= want, 20, "the quiet ones' lines")
+            took = time.monotonic() - start
+            return took, took if took < 2 else took - starved.seconds()
+
+        quiet = [Source(s, f"quiet{i}") for i in range(999)]
+        round()  # they are met
+        alone = max(round() for _ in range(3))
         writer = in_background(flood)
         try:
             s.has("noisy", 1000)
-            worst = 0
-            for _ in range(8):
-                for source in quiet:
-                    source.write(1)
-                start = time.monotonic()
-                for source in quiet:
-                    s.has(source.sandbox, len(source.written), 5)
-                worst = max(worst, time.monotonic() - start)
-            assert worst < 2 * PATIENCE, worst
-            print(f"   20 quiet sandboxes visible within {worst * 1000:.0f} ms beside {s.count('noisy')} noisy lines")
+            worst = max(round() for _ in range(8))
+            lines = s.metric("lines_total")
         finally:
             stop.append(True)
             writer.join()
-        for source in quiet:
+        print(f"   999 lines written and visible within {worst[0] * 1000:.0f} ms ({alone[0] * 1000:.0f} without the noise), beside {lines:.0f} lines")
+        assert lines > 10000, "there was noise"
+        assert worst[1] < 2 * PATIENCE, (worst, alone)
+        for source in quiet[::50]:
             compare(source, s.lines(source.sandbox), source.sandbox)
 
 
