@@ -6,6 +6,7 @@
  */
 #include "wire/link_client.h"
 #include "wire/timestamp.h"
+#include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,13 +44,21 @@ static void answered(void *arg, int fault, const struct sl_message_head *head, s
 
 static struct sl_reader ask(struct sl_client *c, nng_msg *message, const struct sl_writer *w)
 {
-    answer.came = false;
-    sl_client_ask(c, message, w, 20000, answered, NULL);
-    while (!answer.came) {
-        struct pollfd fd = {.fd = sl_client_fd(c), .events = POLLIN};
-        poll(&fd, 1, 20);
-        sl_client_run(c);
-    }
+    do { /* the connection may go: a broker that replaces its listener lets go all of its peers */
+        nng_msg *copy;
+        if (nng_msg_dup(&copy, message) != 0)
+            exit(1);
+        struct sl_writer end = *w;
+        end.data = nng_msg_body(copy);
+        answer.came = false;
+        sl_client_ask(c, copy, &end, 20000, answered, NULL);
+        while (!answer.came) {
+            struct pollfd fd = {.fd = sl_client_fd(c), .events = POLLIN};
+            poll(&fd, 1, 20);
+            sl_client_run(c);
+        }
+    } while (answer.fault == -ECONNRESET);
+    nng_msg_free(message);
     if (answer.fault != 0) {
         fprintf(stderr, "dump: %s\n", strerror(-answer.fault));
         exit(1);
