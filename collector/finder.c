@@ -269,6 +269,7 @@ static bool new_file(struct collector *c, struct log *log, const char *name, con
     if (s->end == END_SAID)
         s->end = END_NONE;
     log->wait_until_ns = 0; /* what was waited for without it */
+    log->unclaimed = true;
     turns_touch(c, f);
     return true;
 }

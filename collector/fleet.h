@@ -110,6 +110,7 @@ struct log {
     bool stirred;         /* names came or went since the order of its files was settled (order.c) */
     bool unlisted;        /* names came or went since all of them were looked at */
     bool ordered;         /* the order was settled once */
+    bool unclaimed;       /* a file may be there whose place was not looked for (places.c) */
     bool refused_said;    /* a file of it was refused and the log says so */
     int64_t unsettled_ns; /* monotonic: since when the order can't be settled; 0: it can */
     int16_t missed;       /* times that the base name came, less the files met: what is left was never met */

@@ -121,9 +121,10 @@ static int still(struct collector *c, struct file *f, const struct sl_source_pla
     return r < 0 ? r : size < p->offset;
 }
 
+/* Not the one that is written to. One whose name is gone was any of them, a copy too. */
 static bool is_sibling(const struct file *f)
 {
-    return f->name && strcmp(f->name, f->log->base) != 0;
+    return !f->name || strcmp(f->name, f->log->base) != 0;
 }
 
 /* What was read of it is still there. */
@@ -250,6 +251,22 @@ static bool may_become_copy(struct collector *c, const struct file *f, const uin
     return false;
 }
 
+/* What a file is known by is its own: no copy of it takes that, so all of the log's files come before. */
+static int claim_places(struct collector *c, struct log *log)
+{
+    for (struct file *f = log->files; log->unclaimed && f; f = f->next) {
+        uint8_t key[16];
+        if (f->state != FILE_UNPLACED || tail_open(&c->fleet, f) != 0)
+            continue;
+        tail_key(sl_slice_of(host_of(c)), &f->identity, key);
+        int r = place_known(c, f, key);
+        if (r < 0)
+            return r;
+    }
+    log->unclaimed = false;
+    return 0;
+}
+
 /* As a copy, or the .gz, of something known. 0: placed; 1: of nothing; 2: can't be told yet. */
 static int place_copy(struct collector *c, struct file *f)
 {
@@ -306,16 +323,9 @@ int places_place(struct collector *c, struct file *f)
     if (r <= 0)
         return r;
     if (is_sibling(f)) {
-        /* a base that is not placed yet can't be compared with */
-        for (struct file *other = f->log->files; other; other = other->next) {
-            uint8_t of_other[16];
-            if (other->state != FILE_UNPLACED || is_sibling(other) || tail_open(&c->fleet, other) != 0)
-                continue;
-            tail_key(sl_slice_of(host_of(c)), &other->identity, of_other);
-            r = place_known(c, other, of_other);
-            if (r < 0)
-                return r;
-        }
+        r = claim_places(c, f->log);
+        if (r < 0)
+            return r;
         r = place_copy(c, f);
         if (r <= 0)
             return r;
@@ -362,6 +372,7 @@ void places_known(void *arg, struct sandbox *s, const struct sl_source_place *pl
     s->broken = false;
     for (struct log *log = s->logs; log; log = log->sandbox_next) {
         log->wait_until_ns = 0;
+        log->unclaimed = true;
         for (struct file *f = log->files; f; f = f->next)
             clear(c, f);
     }
