@@ -48,8 +48,8 @@ struct watch {
     int fd;
 };
 
-/* `fresh`: it was met as just made; `used`: and its files may have come and gone before that. */
-static void list_folder(struct watch *w, struct folder *f, bool fresh, bool used);
+/* `fresh`: it was met as just made. */
+static void list_folder(struct watch *w, struct folder *f, bool fresh);
 static void listing_end(struct watch *w, struct folder *f);
 
 /* ---- queues: ordered by due_ns because each has one interval ---- */
@@ -265,7 +265,8 @@ static void folder_gone(struct watch *w, struct folder *f)
 }
 
 /* Something was made or removed in it since it was made itself. (Within one tick of the kernel's clock, 4 ms,
-   that leaves no trace.) */
+   that leaves no trace.) Asked after an empty listing: what was there before the watch and went before the
+   listing has no event but that it went. */
 static bool was_used(int fd)
 {
     struct statx st;
@@ -288,7 +289,6 @@ static void folder_enter(struct watch *w, struct folder *f, bool fresh)
         return;
     }
     f->here = true;
-    bool used = fresh && was_used(fd); /* before the watch: what is made after it has its event */
     char proc[40];
     snprintf(proc, sizeof proc, "/proc/self/fd/%d", fd);
     uint32_t mask =
@@ -296,7 +296,7 @@ static void folder_enter(struct watch *w, struct folder *f, bool fresh)
     int wd = inotify_add_watch(w->fd, proc, is_last(f) ? mask | IN_MODIFY : mask);
     set_wd(w, f, wd);
     close(fd);
-    list_folder(w, f, fresh, used);
+    list_folder(w, f, fresh);
 }
 
 static void child_seen(struct watch *w, struct folder *f, const char *name, bool fresh)
@@ -330,8 +330,19 @@ static void listing_end(struct watch *w, struct folder *f)
     f->listing = NULL;
 }
 
+/* Still: what has come since the listing has its event. */
+static bool is_empty(DIR *dir)
+{
+    const struct dirent *e;
+    rewinddir(dir);
+    while ((e = readdir(dir)))
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+            return false;
+    return true;
+}
+
 /* The next names. What is left is for watch_tick(): a large folder must not keep the others waiting. */
-static void list_some(struct watch *w, struct folder *f, DIR *dir, bool used)
+static void list_some(struct watch *w, struct folder *f, DIR *dir, bool fresh)
 {
     bool last = is_last(f), empty = true;
     struct dirent *e = NULL;
@@ -351,17 +362,19 @@ static void list_some(struct watch *w, struct folder *f, DIR *dir, bool used)
     }
     if (e)
         return;
+    bool missed =
+        fresh && empty && last && f->holds_sandbox && !f->logs && was_used(dirfd(dir)) && is_empty(dir);
     if (f->listing)
         listing_end(w, f);
     else
         closedir(dir);
-    if (used && empty && last && f->holds_sandbox && !f->logs)
+    if (missed)
         w->events.missed(w->events.arg, f);
     if (last)
         w->events.look(w->events.arg, f, true);
 }
 
-static void list_folder(struct watch *w, struct folder *f, bool fresh, bool used)
+static void list_folder(struct watch *w, struct folder *f, bool fresh)
 {
     listing_end(w, f);
     int fd = folder_open(f, NULL, O_RDONLY | O_DIRECTORY | O_NONBLOCK);
@@ -381,7 +394,7 @@ static void list_folder(struct watch *w, struct folder *f, bool fresh, bool used
     f->ino = st.st_ino;
     f->changed_ns = sl_now_ns() - mtime_ns > MTIME_TRUST_NS ? mtime_ns : 0;
     f->listed = true;
-    list_some(w, f, dir, used);
+    list_some(w, f, dir, fresh);
 }
 
 /* ---- inotify ---- */
@@ -472,7 +485,7 @@ static void sweep_folder(struct watch *w, struct folder *f)
     if (!f->listed || st.stx_ino != f->ino || (f->wd < 0 && mtime_ns != f->changed_ns))
         folder_enter(w, f, false);
     else if (mtime_ns != f->changed_ns)
-        list_folder(w, f, false, false);
+        list_folder(w, f, false);
     else if (is_last(f))
         w->events.look(w->events.arg, f, false);
 }
