@@ -395,6 +395,28 @@ static int set_up(struct export *x, const char *consumer)
     return 0;
 }
 
+/* In a text that holds http://USER:PASSWORD@HOST. */
+static void hide_password(char *text)
+{
+    char *user = strstr(text, "://");
+    user = user ? user + 3 : text;
+    char *end = memrchr(user, '@', strcspn(user, "/"));
+    char *colon = end ? memchr(user, ':', (size_t)(end - user)) : NULL;
+    if (colon)
+        memset(colon + 1, '*', (size_t)(end - colon - 1));
+}
+
+/* Not to be seen by who lists processes. */
+static void hide_passwords(char **argv)
+{
+    for (char **at = argv; *at; at++)
+        if (table_is_url(*at) || strncmp(*at, "--to=", 5) == 0)
+            hide_password(*at);
+    for (char **at = environ; *at; at++)
+        if (strncmp(*at, "SANDLOG_TO=", 11) == 0)
+            hide_password(*at);
+}
+
 int command_export(int argc, char **argv)
 {
     int first;
@@ -418,6 +440,13 @@ int command_export(int argc, char **argv)
     } else if (strstr(options.to, "://")) {
         sl_usage_error(&program, "--to is neither a folder nor http://HOST:8123/DATABASE.TABLE");
     }
+    char *to = strdup(options.to);
+    if (!to) {
+        say("%s", say_errno(ENOMEM));
+        return 1;
+    }
+    options.to = to;
+    hide_passwords(argv);
     signal(SIGINT, on_signal);
     signal(SIGTERM, on_signal);
     struct export x = {.progress = {.shown_ns = sl_monotonic_ns()}};
@@ -433,5 +462,6 @@ int command_export(int argc, char **argv)
     if (x.sink)
         x.sink->kind->free(x.sink);
     server_fini(&x.server);
+    free(to);
     return interrupted ? 130 : x.status;
 }

@@ -375,10 +375,25 @@ def a_server_that_is_away_is_waited_for_unless_once():
         assert finish(process)[0] == 0
 
 
+def a_password_is_not_to_be_seen_in_the_list_of_processes():
+    server = Exporter(lines(5))
+    for to in (["--to", "http://writer:geh%2feim@127.0.0.1:1/default.logs"], ["--to=http://writer:geh%40eim@127.0.0.1:1/default.logs"]):
+        p = subprocess.Popen([SANDLOG, "export", "archive", *to], env=environment(server), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        said = p.stderr.readline()
+        with open(f"/proc/{p.pid}/cmdline", "rb") as f:
+            words = f.read()
+        p.kill()
+        said += p.communicate()[1]
+        assert b"writer" in words and b"@127.0.0.1:1" in words and b"geh" not in words and b"eim" not in words, words
+        assert b"cannot reach ClickHouse" in said and b"geh" not in said and b"eim" not in said, said
+    server.close()
+
+
 if __name__ == "__main__":
     if not shutil.which("lz4"):
         skip("no lz4 on this machine")
     main([everything_is_filed_once_and_a_second_run_finds_nothing, answers_cut_at_any_byte_and_lost_acknowledgements_double_nothing,
           killed_at_any_moment_it_goes_on_without_double, a_shorter_repeat_takes_the_place_of_a_longer_attempt,
           a_consumer_that_is_busy_and_a_folder_that_is_taken_are_told_in_one_line, sigterm_finishes_the_batch_and_ctrl_c_drops_it,
-          a_full_disk_is_told_once_and_heals, a_server_that_is_away_is_waited_for_unless_once])
+          a_full_disk_is_told_once_and_heals, a_server_that_is_away_is_waited_for_unless_once,
+          a_password_is_not_to_be_seen_in_the_list_of_processes])
