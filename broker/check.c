@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static void report(void *arg, const char *sentence)
 {
@@ -24,6 +25,8 @@ static const char *fault_text(int fault)
         return "it was written by a newer version";
     case -ENOTSUP:
         return "this store can't be checked";
+    case -EACCES:
+        return "permission denied; run it as the broker's user";
     default:
         return strerror(-fault);
     }
@@ -36,7 +39,10 @@ int check_run(int argc, char **argv)
     int fault = store_check(o->directory, o->repair, report, NULL, &result);
     if (fault != 0) {
         fflush(stdout);
-        fprintf(stderr, "sandlog-broker: %s: %s\n", o->directory, fault_text(fault));
+        const char *why = fault_text(fault);
+        if (fault == -ENOENT && access(o->directory, F_OK) == 0)
+            why = "there is no store in it; that of `sandlog up` is the folder store in its own";
+        fprintf(stderr, "sandlog-broker: %s: %s\n", o->directory, why);
         return 1;
     }
     printf("%" PRIu64 " segments, %" PRIu64 " records, %" PRIu64 " lines\n", result.segments, result.records,

@@ -409,7 +409,7 @@ static void check_finds_what_is_damaged_and_repair_cuts(void **state)
     each_file(w, flip, &f);
     r = check(w, false, text);
     assert_int_equal(r.damaged_blocks, 1);
-    assert_non_null(strstr(text, "1 damaged block"));
+    assert_non_null(strstr(text, "1 damaged record"));
 
     f.at = f.size - 20; /* in the trailer */
     each_file(w, flip, &f);
@@ -421,6 +421,63 @@ static void check_finds_what_is_damaged_and_repair_cuts(void **state)
     assert_int_equal(r.torn_bytes, 0);
     world_open(w);
     assert_int_equal(store_check("/nonexistent/store", false, note_report, text, &r), -ENOENT);
+}
+
+/*
+ * A bit flipped in the first 48 bytes of a record ended the check of its segment, which said that all was
+ * well: the header's too, so that a segment of which not one record was read passed.
+ */
+static void check_goes_on_behind_a_damaged_prefix(void **state)
+{
+    struct world *w = *state;
+    char text[4096];
+    fill(w, "a", 0, 6);
+    store_close(w->store);
+    for (int k = 0; k < 2; k++) {
+        struct flipping f = {.at = k ? 104 + 20 : 20}; /* in the first block's prefix; in the header's */
+        each_file(w, flip, &f);
+        struct store_check_result r = check(w, false, text);
+        assert_int_equal(r.damaged_blocks, 1);
+        assert_int_equal(r.lines, k ? 50 : 60);
+        assert_non_null(strstr(text, "1 damaged record"));
+        each_file(w, flip, &f);
+        assert_int_equal(check(w, false, text).damaged_blocks, 0);
+    }
+    world_open(w);
+}
+
+static void make_empty(struct world *w, const char *name)
+{
+    char path[600];
+    snprintf(path, sizeof path, "%s/%s", w->location, name);
+    FILE *made = fopen(path, "wx");
+    assert_non_null(made);
+    fclose(made);
+}
+
+/* A process that was killed right behind creat() left an empty file, which starts set aside as a damaged one.
+ */
+static void an_empty_segment_is_no_damage_at_a_start_and_is_named_by_check(void **state)
+{
+    struct world *w = *state;
+    char text[4096];
+    fill(w, "a", 0, 6);
+    store_close(w->store);
+    make_empty(w, "0000000002-0000000002.0.seg");
+    struct store_check_result r = check(w, false, text);
+    assert_int_equal(r.damaged_blocks, 0); /* the newest */
+    make_empty(w, "0000000004-0000000004.0.seg");
+    r = check(w, false, text);
+    assert_int_equal(r.damaged_blocks, 1);
+    assert_non_null(strstr(text, "2.0.seg: is empty"));
+    assert_non_null(strstr(text, "3 to 3 are not there"));
+    world_open(w);
+    assert_lines(w, "a", 1, 60);
+    store_close(w->store);
+    r = check(w, false, text);
+    assert_int_equal(r.damaged_blocks, 0);
+    assert_null(strstr(text, "set aside"));
+    world_open(w);
 }
 
 static void a_compacted_segment_is_read_without_its_trailer(void **state)
@@ -466,6 +523,8 @@ int main(void)
         CLAIM(one_sandbox_keeps_between_once_and_twice_its_limit),
         CLAIM(a_bit_flipped_in_a_sealed_segment_costs_at_most_its_block),
         CLAIM(check_finds_what_is_damaged_and_repair_cuts),
+        CLAIM(check_goes_on_behind_a_damaged_prefix),
+        CLAIM(an_empty_segment_is_no_damage_at_a_start_and_is_named_by_check),
         CLAIM(a_compacted_segment_is_read_without_its_trailer),
         CLAIM(a_second_process_is_told_that_the_store_is_taken),
     };

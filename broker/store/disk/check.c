@@ -80,11 +80,36 @@ static int64_t read_record(struct check *c, int file, uint64_t at, struct sl_rec
     return io_read(c->io, file, at, c->window, SL_RECORD_PREFIX_BYTES + (size_t)ret_record->payload_bytes);
 }
 
-/* Every record from the start to the first whose prefix is bad. */
-static int scan_all(struct check *c, int file, uint64_t size, struct scanned *ret)
+/* The first place from `at` to `end` where a record's prefix is good; `end`: there is none, or it can't be
+ * read.
+ */
+static uint64_t next_good(struct check *c, int file, uint64_t at, uint64_t end)
+{
+    while (at + SL_RECORD_PREFIX_BYTES <= end) {
+        int64_t got = io_read(c->io, file, at, c->window, CHECK_WINDOW_BYTES);
+        if (got < SL_RECORD_PREFIX_BYTES)
+            break;
+        size_t tries = (size_t)got - SL_RECORD_PREFIX_BYTES + 1;
+        for (size_t i = 0; i < tries; i++) {
+            struct sl_record record;
+            if (at + i + SL_RECORD_PREFIX_BYTES <= end &&
+                sl_record_decode_prefix(sl_slice(c->window + i, (size_t)got - i), &record) == SL_RECORD_OK &&
+                record.payload_bytes <= end - (at + i) - SL_RECORD_PREFIX_BYTES)
+                return at + i;
+        }
+        at += tries;
+    }
+    return end;
+}
+
+/*
+ * Every record from the start to the first whose prefix is bad; behind that too where the index says that
+ * there are some: up to `states_at`, 0 without an index.
+ */
+static int scan_all(struct check *c, int file, uint64_t size, uint64_t states_at, struct scanned *ret)
 {
     struct scanned s = {.hurt_at = UINT64_MAX};
-    uint64_t at = 0;
+    uint64_t at = 0, first_bad = UINT64_MAX;
     while (at < size) {
         int64_t got = io_read(c->io, file, at, c->window, CHECK_WINDOW_BYTES);
         if (got == -EIO) {
@@ -99,7 +124,7 @@ static int scan_all(struct check *c, int file, uint64_t size, struct scanned *re
                     break; /* nor is it known where the next one begins */
                 s.records++;
                 at += SL_RECORD_PREFIX_BYTES + (uint64_t)hurt.payload_bytes;
-                if (hurt.kind != SL_RECORD_ENGINE)
+                if (hurt.kind != SL_RECORD_ENGINE && at < first_bad)
                     s.records_end = at;
                 continue;
             }
@@ -127,10 +152,15 @@ static int scan_all(struct check *c, int file, uint64_t size, struct scanned *re
             bool state = answer == SL_RECORD_OK && record.kind == SL_RECORD_ENGINE && payload.bytes >= 4 &&
                          sl_load32(payload.data) == FORMAT_STATE;
             if (!state)
-                s.records_end = at;
+                s.records_end = at < first_bad ? at : s.records_end;
         }
-        if (at == before)
+        if (at == before && at < states_at) {
+            first_bad = at < first_bad ? at : first_bad;
+            s.damaged++;
+            at = next_good(c, file, at + 1, states_at);
+        } else if (at == before) {
             break;
+        }
     }
     s.states_end = at;
     *ret = s;
@@ -205,11 +235,20 @@ static int check_segment(struct check *c, const struct segment_name *name, bool 
     char text[SEGMENT_NAME_BYTES];
     segment_name_render(name, text);
     int file = io_open(c->io, text, c->repair ? IO_WRITE : 0);
-    if (file < 0)
+    if (file < 0) {
+        say(c, "%s: can't be opened", text);
         return file;
+    }
     struct scanned s = {0};
     int64_t size = io_size(c->io, file);
-    int fault = size < 0 ? (int)size : scan_all(c, file, (uint64_t)size, &s);
+    uint8_t last[TRAILER_BYTES];
+    struct trailer trailer;
+    bool sealed =
+        size >= TRAILER_BYTES &&
+        io_read(c->io, file, (uint64_t)size - TRAILER_BYTES, last, TRAILER_BYTES) == TRAILER_BYTES &&
+        trailer_decode(last, (uint64_t)size, &trailer) == 0;
+    int fault =
+        size < 0 ? (int)size : scan_all(c, file, (uint64_t)size, sealed ? trailer.states_offset : 0, &s);
     if (fault) {
         say(c, "%s: can't be read: %s", text, disk_fault_text(fault));
         io_close(c->io, file);
@@ -220,16 +259,15 @@ static int check_segment(struct check *c, const struct segment_name *name, bool 
     r->records += s.records;
     r->lines += s.lines;
     r->damaged_blocks += s.damaged;
-    uint8_t last[TRAILER_BYTES];
-    struct trailer trailer;
-    bool sealed =
-        size >= TRAILER_BYTES &&
-        io_read(c->io, file, (uint64_t)size - TRAILER_BYTES, last, TRAILER_BYTES) == TRAILER_BYTES &&
-        trailer_decode(last, (uint64_t)size, &trailer) == 0;
+    if (size == 0 && !newest) {
+        r->damaged_blocks++;
+        say(c, "%s: is empty; what was in it is lost", text);
+    }
     say(c, "%s: %" PRIu64 " records, %" PRIu64 " lines, %s", text, s.records, s.lines,
         sealed ? "sealed" : "not sealed");
     if (s.damaged > s.unreadable)
-        say(c, "%s: %" PRIu64 " damaged blocks; they are read as gaps", text, s.damaged - s.unreadable);
+        say(c, "%s: %" PRIu64 " damaged records; blocks among them are read as gaps", text,
+            s.damaged - s.unreadable);
     if (s.unreadable)
         say(c, "%s: %" PRIu64 " records can't be read: %s", text, s.unreadable, disk_fault_text(-EIO));
     bool rebuild = false;
@@ -254,20 +292,37 @@ static int check_segment(struct check *c, const struct segment_name *name, bool 
     return fault;
 }
 
+static int compare_names(const void *left, const void *right)
+{
+    const struct segment_name *a = left, *b = right;
+    if (a->first != b->first)
+        return a->first < b->first ? -1 : 1;
+    return a->generation < b->generation ? -1 : a->generation > b->generation;
+}
+
 static int check_all(struct check *c)
 {
     int fault = io_list(c->io, note_name, c);
     if (!fault)
         fault = c->fault;
-    uint32_t last = 0;
+    uint32_t last = 0, before = 0;
     for (size_t i = 0; i < c->count; i++)
         last = c->names[i].last > last ? c->names[i].last : last;
+    if (c->count)
+        qsort(c->names, c->count, sizeof *c->names, compare_names);
     for (size_t i = 0; i < c->count && !fault; i++) {
         bool replaced = false;
         for (size_t k = 0; k < c->count && !replaced; k++)
             replaced = segment_name_replaces(&c->names[k], &c->names[i]);
-        if (!replaced)
-            fault = check_segment(c, &c->names[i], c->names[i].last == last);
+        if (replaced)
+            continue;
+        if (before && c->names[i].first > before + 1)
+            say(c,
+                "%" PRIu32 " to %" PRIu32
+                " are not there: retention or deletions took all of them, or they are lost",
+                before + 1, c->names[i].first - 1);
+        before = c->names[i].last;
+        fault = check_segment(c, &c->names[i], c->names[i].last == last);
     }
     return fault;
 }

@@ -222,6 +222,7 @@ struct loading {
     uint64_t limit;
     uint64_t last_birth;
     size_t states; /* in its index */
+    bool empty;    /* made, and then the process was killed */
 };
 
 static void set_limits(struct loading *all, size_t count, const struct segment_header *header)
@@ -352,6 +353,7 @@ static int load_segment(struct disk *d, struct loading *l, uint8_t *window)
     int64_t size = io_size(d->io, s->file);
     if (size < 0)
         return (int)size;
+    l->empty = size == 0;
     int answer = load_index(d, s, (uint64_t)size);
     if (answer < 0 || answer == FORMAT_NEWER || answer == 0) {
         if (l->last_birth > d->table.last_birth)
@@ -409,7 +411,7 @@ static int load_all(struct disk *d, const struct found *found, uint8_t *window)
         if (!fault && s->durable == 0) {
             char text[SEGMENT_NAME_BYTES];
             segment_name_render(&s->name, text);
-            if (!s->sealed && (all[i].header_bytes || all[i].limit == 0))
+            if (!s->sealed && (all[i].header_bytes || all[i].limit == 0 || all[i].empty))
                 (void)io_unlink(d->io, text);
             else
                 set_aside(d, text);
