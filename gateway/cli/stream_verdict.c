@@ -34,7 +34,8 @@ void stream_healthy(struct stream *s)
     }
 }
 
-static enum verdict failed(struct stream *s, const char *why)
+/* reached: the server itself says why. */
+static enum verdict failed(struct stream *s, bool reached, const char *why)
 {
     if (s->accepted && s->all->reconnect) {
         s->trouble_ns = s->trouble_ns ? s->trouble_ns : sl_monotonic_ns();
@@ -46,7 +47,7 @@ static enum verdict failed(struct stream *s, const char *why)
         if (s->follow || sl_monotonic_ns() - s->trouble_ns < GIVE_UP_NS)
             return CUT;
     }
-    if (s->accepted)
+    if (s->accepted || reached)
         say("%s: %s", s->all->server->url, why);
     else
         server_say_unreachable(s->all->server, why);
@@ -68,14 +69,14 @@ static enum verdict busy(struct stream *s, long status)
         snprintf(text, sizeof text, "%s", problem.detail);
     else
         snprintf(text, sizeof text, "it answered %ld", status);
-    return failed(s, text);
+    return failed(s, true, text);
 }
 
 static enum verdict ended(struct stream *s)
 {
     if (strcmp(s->end.reason, "shutdown") == 0) {
         s->has_end = false;
-        return failed(s, "the server is shutting down");
+        return failed(s, true, "the server is shutting down");
     }
     if (strcmp(s->end.reason, "expired") == 0) {
         say("the token has expired");
@@ -114,7 +115,7 @@ static enum verdict refused(struct stream *s, long status)
         return busy(s, status);
     case 200:
         if (s->accepted) /* something between us and the server speaks */
-            return failed(s, "the answer is not an event stream");
+            return failed(s, true, "the answer is not an event stream");
         say("%s does not answer with events: is that a sandlog gateway?", s->all->server->url);
         return FAILED;
     default:
@@ -144,5 +145,5 @@ enum verdict stream_judge(struct stream *s, CURLcode code)
         return refused(s, status);
     if (stream_answers_events(s))
         s->accepted = true;
-    return failed(s, code == CURLE_OK ? "connection lost" : server_fault(s->curl, code));
+    return failed(s, false, code == CURLE_OK ? "connection lost" : server_fault(s->curl, code));
 }

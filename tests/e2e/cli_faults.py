@@ -198,7 +198,7 @@ def refusals_are_one_clear_line():
         (problem("forbidden", "scope too small", 403), ["scope too small"]),
         (problem("invalid-parameter", "regex: missing )", 400), ["regex: missing )"]),
         (problem("cursor-expired", "another store", 410), ["another store"]),
-        (problem("too-many-followers", "no more than 3", 429), ["no more than 3"]),
+        (problem("too-many-followers", "no more than 3", 429), [": no more than 3"]),
         (problem("broker-unavailable", "no broker", 503), ["no broker"]),
         ((200, "text/html", b"<html>"), ["gateway"]),
         ((404, "text/html", b"<html>"), ["404", "gateway"]),
