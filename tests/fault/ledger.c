@@ -42,6 +42,20 @@ static size_t line_of(const struct ledger *l, unsigned sandbox, unsigned life, u
     return size;
 }
 
+bool ledger_line_parse(struct sl_slice text, uint64_t ret_numbers[4])
+{
+    size_t at = 0;
+    for (int i = 0; i < 4; i++, at++) {
+        size_t begin = at;
+        ret_numbers[i] = 0;
+        for (; at < text.bytes && text.data[at] >= '0' && text.data[at] <= '9'; at++)
+            ret_numbers[i] = ret_numbers[i] * 10 + (uint64_t)(text.data[at] - '0');
+        if (at == begin || at == text.bytes || text.data[at] != ' ')
+            return false;
+    }
+    return true;
+}
+
 static void key_of(unsigned sandbox, unsigned life, unsigned source, uint8_t key[16])
 {
     memset(key, 0, 16);
@@ -234,11 +248,11 @@ static bool read_record(void *arg, struct sl_slice bytes, const struct sl_record
     for (uint64_t seq = record.first_seq; sl_block_lines_next(&it, &line); seq++) {
         if (seq < g->next)
             continue;
-        unsigned sandbox, life, source;
-        uint64_t n;
-        char text[64] = "", wanted[LINE_MOST];
-        memcpy(text, line.text.data, line.text.bytes < 63 ? line.text.bytes : 63);
-        CHECK(sscanf(text, "%u %u %u %" SCNu64, &sandbox, &life, &source, &n) == 4, "a line nobody wrote");
+        uint64_t numbers[4];
+        char wanted[LINE_MOST];
+        CHECK(ledger_line_parse(line.text, numbers), "a line nobody wrote");
+        unsigned sandbox = (unsigned)numbers[0], life = (unsigned)numbers[1], source = (unsigned)numbers[2];
+        uint64_t n = numbers[3];
         CHECK(sandbox == g->sandbox && source < LEDGER_SOURCES, "another sandbox's line");
         CHECK(g->life < 0 || life == (unsigned)g->life, "lines of two lives");
         CHECK(n == g->lines[source], "line %" PRIu64 " of source %u where %" PRIu64 " is due", n, source,

@@ -46,11 +46,10 @@ static bool scan_record(void *arg, const struct store_scanned *scanned)
     void *scratch = malloc(header.raw_bytes + 1);
     CHECK(scratch && sl_block_lines_open(&it, payload, &header, scratch, header.raw_bytes) == 0, "lines");
     while (sl_block_lines_next(&it, &line)) {
-        unsigned sandbox, life, source;
-        uint64_t n;
-        char text[64] = "";
-        memcpy(text, line.text.data, line.text.bytes < 63 ? line.text.bytes : 63);
-        CHECK(sscanf(text, "%u %u %u %" SCNu64, &sandbox, &life, &source, &n) == 4, "a line nobody wrote");
+        uint64_t numbers[4];
+        CHECK(ledger_line_parse(line.text, numbers), "a line nobody wrote");
+        unsigned sandbox = (unsigned)numbers[0], life = (unsigned)numbers[1], source = (unsigned)numbers[2];
+        uint64_t n = numbers[3];
         CHECK(sandbox < LEDGER_SANDBOXES && source < LEDGER_SOURCES, "another world's line");
         struct ledger_covered *c = &g->cover->of[sandbox];
         CHECK(life >= c->life, "a line of life %u, which is deleted", life);
