@@ -107,10 +107,9 @@ class Log:
 
     def next_file(self):
         """The one before is gone. If the collector went away meanwhile, nobody may ever have begun it or have heard of it."""
-        written = self.sandbox.box.written[self.container]
-        if self.sandbox.blind(self.since, time.monotonic()):
-            self.sandbox.box.unknowable.append((self.container, self.first, written))
-        self.since, self.first = time.monotonic(), written
+        written, since, now = self.sandbox.box.written[self.container], self.since, time.monotonic()
+        self.sandbox.box.unknowable.append((self.container, self.first, written, lambda: not self.sandbox.blind(since, now)))
+        self.since, self.first = now, written
 
 
 class Sandbox:

@@ -65,7 +65,7 @@ class Box:
         self.ordered = ordered      # False: its files may be met in another order than they were written
         self.times = times          # the runtime's times are in the file
         self.written = {}           # container -> lines
-        self.unknowable = []        # (container, begin, end) of files of which nothing was read, gone before a collector came back
+        self.unknowable = []        # (container, begin, end, known()) of files that are gone; known(): whether they had to be read first
         self.over = False           # judged
         self.unseen = False         # all its files went while no collector was looking
         self.settled = []           # number - 1 -> (container, number within it), as first delivered
@@ -74,8 +74,8 @@ class Box:
 
     def nobody_can_know(self, container, begin, end):
         # Of a file that was begun a place is known, so that its rest is known to be missing.
-        for of, first, last in sorted(self.unknowable):
-            if of == container and first == begin:
+        for of, first, last, known in sorted(self.unknowable, key=lambda file: file[:3]):
+            if of == container and first == begin and not known():
                 begin = last
         return begin >= end or (self.unseen and end == self.written[container])
 

@@ -32,6 +32,7 @@ class World(System):
         self.refused_starts = 0
         self.not_before = {}
         self.unseen = []             # [from, to) of times in which the collector was not looking
+        self.away = {}               # what stops lines from being stored -> [from, to) of the times
         try:
             self._clocks(clocks)
             self._network() if isolate else None
@@ -72,13 +73,16 @@ class World(System):
         if os.geteuid() != 0 or not shutil.which("ip") or run("ip", "netns", "add", tag, check=False).returncode != 0:
             self.missing.append("cuts (no network namespaces)")
             return
+        if run("ip", "-n", tag, "link", "set", "lo", "up", check=False).returncode != 0:
+            run("ip", "netns", "del", tag, check=False)
+            self.missing.append("cuts (network namespaces can't be entered)")
+            return
         self.net, self.subnet = tag, f"10.{os.getpid() % 200 + 20}.{os.getpid() // 200 % 250}"
         run("ip", "link", "add", tag + "h", "type", "veth", "peer", "name", tag + "n", "netns", tag)
         run("ip", "addr", "add", f"{self.subnet}.1/24", "dev", tag + "h")
         run("ip", "link", "set", tag + "h", "up")
         run("ip", "-n", tag, "addr", "add", f"{self.subnet}.2/24", "dev", tag + "n")
         run("ip", "-n", tag, "link", "set", tag + "n", "up")
-        run("ip", "-n", tag, "link", "set", "lo", "up")
         self.ingest_port, self.second_ingest = free_port(), free_port()
 
     def _disk(self):
@@ -150,7 +154,11 @@ class World(System):
                 raise AssertionError(f"{name} ended by itself with {p.returncode}: ...{f.read()[-3000:]}")
 
     def blind(self, since, until):
-        """The collector was not looking at some time between, or just before or after it (to come back takes it some seconds)."""
+        """The collector was not looking at some time between, or just before or after it (to come back takes it some seconds). A file that
+        has no name any more is held by the collector alone until its first lines could be stored: it must not have gone before."""
+        for begin, end in sorted(times for all_times in self.away.values() for times in all_times):
+            if begin - 1 < until < end + 5 * PATIENCE:
+                until = end + 5 * PATIENCE
         return any(begin - 1 < until and since < end + 5 * PATIENCE for begin, end in self.unseen)
 
     def looks(self, yes):
@@ -159,12 +167,22 @@ class World(System):
         elif self.unseen:
             self.unseen[-1] = (self.unseen[-1][0], time.monotonic())
 
+    def stores(self, what, yes):
+        times = self.away.setdefault(what, [])
+        if what == "gateway":
+            return
+        if not yes:
+            times.append((time.monotonic(), float("inf")))
+        elif times:
+            times[-1] = (times[-1][0], time.monotonic())
+
     # ---- faults ---------------------------------------------------------------------------------------------------
     def down(self, name, sig):
         """kill -9 or SIGTERM, which has to end with 0."""
         self.expected_down.add(name)
         if name == "collector":
             self.looks(False)
+        self.stores(name, False)
         if name == "redis":
             self.redis.kill()
             return
@@ -182,10 +200,12 @@ class World(System):
             self.start(name)
             if name == "collector":
                 self.looks(True)
+        self.stores(name, True)
 
     def signal(self, name, sig):
         if name == "collector":
             self.looks(sig == signal.SIGCONT)
+        self.stores(name, sig == signal.SIGCONT)
         (self.paused.discard if sig == signal.SIGCONT else self.paused.add)(name)
         p = self.redis.process if name == "redis" else self.process[name]
         if p.poll() is None:
@@ -193,10 +213,12 @@ class World(System):
 
     def cut(self, down):
         run("ip", "link", "set", self.net + "h", "down" if down else "up")
+        self.stores("network", not down)
 
     def fill(self, full):
         """Leaves a few KiB, or nothing."""
         ballast = self.disk + "/ballast"
+        self.stores("disk", not full)
         if not full:
             self.full_until = time.monotonic()
             if os.path.exists(ballast):
