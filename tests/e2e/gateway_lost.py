@@ -30,7 +30,8 @@ def peers_that_vanish_are_let_go_within_30_seconds():
         net = f"10.{os.getpid() % 200 + 20}.77"
         ip("addr", "add", f"{net}.1/24", "dev", tag + "h")
         ip("link", "set", tag + "h", "up")
-        ip("-n", tag, "addr", "add", f"{net}.2/24", "dev", tag + "n")
+        if ip("-n", tag, "addr", "add", f"{net}.2/24", "dev", tag + "n", check=False).returncode != 0:
+            skip("network namespaces can't be entered here")
         ip("-n", tag, "link", "set", tag + "n", "up")
         with System(gateway=("--insecure-no-auth",)) as s:
             s.stop("gateway")
