@@ -43,6 +43,7 @@ int main(int argc, char **argv)
     if (server_open(&server, signals) != 0)
         return 1;
     server_run(&server);
+    sl_end_within(3);
     server_close(&server);
     sl_log(SL_INFORM, "stopped", "%s", "");
     return 0;

@@ -27,6 +27,12 @@ void sl_notify(const char *state);
  * starts. Returns a signalfd to poll, or -errno.
  */
 int sl_signals_open(void);
+/*
+ * For a process that has nothing left to do but to free what it has: ends it with status 0 after so many
+ * seconds, whatever it hangs in. Closing a socket of nng 1.5.2 whose connection has just begun can wait for
+ * ever.
+ */
+void sl_end_within(unsigned seconds);
 /* Next pending signal number, 0 when none. */
 int sl_signals_next(int fd);
 /* Raises RLIMIT_NOFILE to its hard limit; returns what it is now. */

@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 /* cmocka.h needs setjmp, stdarg and stdlib */
 #include <cmocka.h>
@@ -128,6 +129,21 @@ static void signals_come_by_descriptor_and_one_by_one(void **state)
     close(fd);
 }
 
+static void what_hangs_at_the_end_is_ended(void **state)
+{
+    (void)state;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        sl_end_within(1);
+        for (;;)
+            pause();
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
 static void open_files_go_up_to_the_hard_limit(void **state)
 {
     (void)state;
@@ -148,6 +164,7 @@ int main(void)
         cmocka_unit_test(a_value_is_cut_between_escapes),
         cmocka_unit_test(the_supervisor_gets_the_state),
         cmocka_unit_test(signals_come_by_descriptor_and_one_by_one),
+        cmocka_unit_test(what_hangs_at_the_end_is_ended),
         cmocka_unit_test(open_files_go_up_to_the_hard_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
