@@ -9,6 +9,7 @@ in each room, a fuzz target for each parser.
 import fnmatch
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -73,11 +74,12 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.M)
 
 def listed(tree):
     """Files of the tree: those that git knows, else all but build folders."""
-    run = subprocess.run(["git", "-C", tree, "ls-files", "-z"], capture_output=True, check=False)
-    top = subprocess.run(["git", "-C", tree, "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=False)
-    if run.returncode == 0 and os.path.realpath(top.stdout.strip()) == os.path.realpath(tree):
-        names = [name for name in run.stdout.decode().split("\0") if name]
-        return sorted(name for name in names if os.path.isfile(os.path.join(tree, name)))
+    if shutil.which("git"):
+        run = subprocess.run(["git", "-C", tree, "ls-files", "-z"], capture_output=True, check=False)
+        top = subprocess.run(["git", "-C", tree, "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=False)
+        if run.returncode == 0 and os.path.realpath(top.stdout.strip()) == os.path.realpath(tree):
+            names = [name for name in run.stdout.decode().split("\0") if name]
+            return sorted(name for name in names if os.path.isfile(os.path.join(tree, name)))
     names = []
     for folder, folders, files in os.walk(tree):
         here = os.path.relpath(folder, tree)
