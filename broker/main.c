@@ -10,7 +10,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -177,24 +176,11 @@ static void open_home(struct home *h, const struct broker_options *o, char **arg
     open_links(h, o);
 }
 
-static void on_late(int signal)
-{
-    (void)signal;
-    _exit(0);
-}
-
 static void close_home(struct home *h)
 {
     store_close(h->store);
     sl_log(SL_INFORM, "broker.stopped", NULL);
-    /* From here on there is nothing to lose, and nng is known to hang in its close at times (LIBRARIES B.1).
-     */
-    sigset_t alarm_set;
-    sigemptyset(&alarm_set);
-    sigaddset(&alarm_set, SIGALRM);
-    signal(SIGALRM, on_late);
-    sigprocmask(SIG_UNBLOCK, &alarm_set, NULL);
-    alarm(CLOSE_WITHIN_S);
+    sl_end_within(CLOSE_WITHIN_S); /* there is nothing to lose any more, and nng is known to hang at times */
     sl_ops_free(h->ops);
     home_end_calls(h);
     sl_server_free(h->ingest_link);

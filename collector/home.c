@@ -376,7 +376,7 @@ int collector_run(const struct collector_options *options)
     sl_notify("READY=1");
     loop(&c, ops, signals_fd);
     sl_log(SL_INFORM, "collector.stopped", NULL);
-    alarm(5); /* nng is known to hang in its close at times (LIBRARIES B.1): the default action ends it */
+    sl_end_within(5); /* nng is known to hang in its close at times */
     sl_ops_free(ops);
     sl_metrics_free(metrics);
     close_all(&c);

@@ -150,7 +150,11 @@ static void end_now(int signal_number)
 
 void sl_end_within(unsigned seconds)
 {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGALRM);
     signal(SIGALRM, end_now);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL); /* who started us may have blocked it */
     alarm(seconds);
 }
 
