@@ -170,11 +170,16 @@ struct link_tls_failures link_tls_failures(const char *kind, int id)
     nng_stat *all;
     if (nng_stats_get(&all) != 0)
         return f;
-    for (nng_stat *s = nng_stat_child(all); s; s = nng_stat_next(s))
-        if (strcmp(nng_stat_name(s), kind) == 0 && number_of(s, "id") == (uint64_t)id)
-            f = (struct link_tls_failures){.certificate = number_of(s, "auth"),
-                                           .other = number_of(s, "other") + number_of(s, "disconnect"),
-                                           .refused = number_of(s, "refused")};
+    for (nng_stat *s = nng_stat_child(all); s; s = nng_stat_next(s)) {
+        if (strcmp(nng_stat_name(s), kind) != 0 || number_of(s, "id") != (uint64_t)id)
+            continue;
+        uint64_t other = number_of(s, "other") + number_of(s, "disconnect");
+        uint64_t ended = number_of(s, "accept") - number_of(s, "pipes");
+        f = (struct link_tls_failures){.certificate = number_of(s, "auth"),
+                                       .other = other,
+                                       .unborn = other > ended ? other - ended : 0,
+                                       .refused = number_of(s, "refused")};
+    }
     nng_stats_free(all);
     return f;
 }

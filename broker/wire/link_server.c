@@ -63,7 +63,7 @@ struct sl_server {
     uint64_t refused_tls; /* what nng counted, of earlier listeners too */
     uint64_t counted_tls; /* of this listener */
     int64_t counted_ns;
-    uint64_t cut; /* connections of this listener that ended before they were any, as seen last */
+    bool cut; /* at the last look a connection of this listener had ended before it was one */
     int64_t looked_ns;
     uint64_t epoch;
     size_t max_waiting;
@@ -412,7 +412,7 @@ static void listener_close(struct sl_server *s)
 {
     s->refused_tls += s->counted_tls;
     s->counted_tls = 0;
-    s->cut = 0;
+    s->cut = false;
     s->listening = false;
     nng_listener_close(s->listener);
 }
@@ -437,8 +437,9 @@ static void look_at_listener(struct sl_server *s, int64_t now_ns)
     if (now_ns - s->looked_ns < SL_NS_PER_S || !s->listening || strncmp(s->url, "ipc:", 4) != 0)
         return;
     s->looked_ns = now_ns;
-    uint64_t cut = link_tls_failures("listener", nng_listener_id(s->listener)).other;
-    if (cut == s->cut)
+    bool before = s->cut;
+    s->cut = link_tls_failures("listener", nng_listener_id(s->listener)).unborn > 0;
+    if (!before || !s->cut) /* twice: the numbers are not of one moment */
         return;
     listener_close(s);
     listen_again(s);

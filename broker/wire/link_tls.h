@@ -23,7 +23,10 @@ int link_tls_dialer(const struct sl_link_keys *k, const char *url, nng_dialer di
 struct link_tls_failures {
     uint64_t certificate; /* not taken by one of the two ends */
     uint64_t other;       /* cut; so does an end that got no certificate */
-    uint64_t refused;     /* nobody listens */
+    /* Of a listener's `other`, those before they were connections: each one that was counts once in `other`
+     * too when it ends, a moment before it is taken off. */
+    uint64_t unborn;
+    uint64_t refused; /* nobody listens */
 };
 /* `kind` is "listener" or "dialer". Walks all of nng's numbers: not more than once a second. */
 struct link_tls_failures link_tls_failures(const char *kind, int id);

@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from harness import BIN, Source, Sse, System, free_port, main, skip, until
 
 
@@ -182,6 +183,21 @@ def a_connection_cut_while_it_begins_does_not_make_the_broker_deaf():
                 s.kill("gateway")
 
 
+def a_peer_that_goes_takes_no_other_along():
+    """The story: nng counts the end of a connection as it counts one that never began; the listener was replaced for it, and all
+    peers of the broker were let go each second in which one of them went."""
+    with System() as s:
+        stop = time.monotonic() + 4
+        while time.monotonic() < stop:
+            with socket.socket(socket.AF_UNIX) as c:
+                c.connect(f"{s.dir}/query.sock")
+                c.sendall(b"\0SP\0\0\x30\0\0")
+                c.recv(8)
+            time.sleep(0.05)
+        with open(f"{s.dir}/gateway.err") as f:
+            assert "broker.away" not in f.read()
+
+
 def what_is_missing_is_one_clear_line():
     with TlsSystem() as s:
         def refusal(name, *flags):
@@ -201,4 +217,5 @@ def what_is_missing_is_one_clear_line():
 
 if __name__ == "__main__":
     main([mutual_tls_lets_in_who_has_a_certificate, others_are_refused_in_one_clear_line, a_reload_takes_new_certificates_and_lets_old_ones_go,
-          a_reload_takes_a_new_secret_and_lets_the_old_one_go, a_connection_cut_while_it_begins_does_not_make_the_broker_deaf, what_is_missing_is_one_clear_line])
+          a_reload_takes_a_new_secret_and_lets_the_old_one_go, a_connection_cut_while_it_begins_does_not_make_the_broker_deaf,
+          a_peer_that_goes_takes_no_other_along, what_is_missing_is_one_clear_line])
