@@ -13,10 +13,12 @@
 #include "wire/timestamp.h"
 #include <assert.h>
 #include <errno.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 enum {
@@ -499,14 +501,20 @@ int connection_callback(struct lws *wsi, enum lws_callback_reasons reason, void 
 /*
  * A peer that is gone without a word while bytes are on the way to it: retransmitted twice and more, and
  * nothing came back for 18 s. (Nothing on the way: TCP's keep-alive sees it, server.c.) TCP_USER_TIMEOUT
- * would do, but since Linux 5.11 it also ends readers that are alive and just do not read.
+ * would do, but since Linux 5.11 it also ends readers that are alive and just do not read. Who has been sent
+ * nothing since all was acknowledged is not asked about.
  */
-static bool lost(const struct connection *c)
+static bool lost(struct connection *c)
 {
     struct tcp_info info;
     socklen_t bytes = sizeof info;
-    if (getsockopt(lws_get_socket_fd(c->wsi), IPPROTO_TCP, TCP_INFO, &info, &bytes) < 0)
+    int unacked;
+    if (c->bytes_sent == c->bytes_settled && !c->full)
         return false;
+    if (getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &bytes) < 0)
+        return false;
+    if (info.tcpi_unacked == 0 && ioctl(c->fd, SIOCOUTQ, &unacked) == 0 && unacked == 0)
+        c->bytes_settled = c->bytes_sent;
     return info.tcpi_unacked > 0 && info.tcpi_retransmits >= 2 && info.tcpi_last_ack_recv > LOST_MS;
 }
 

@@ -91,6 +91,7 @@ struct connection {
     int64_t started_ns;   /* monotonic */
     int64_t last_sent_ns; /* monotonic: for keep-alives */
     uint64_t bytes_sent;
+    uint64_t bytes_settled; /* of them, when the client had acknowledged all last */
     unsigned status;
     unsigned close_code; /* WebSocket */
     char close_reason[124];

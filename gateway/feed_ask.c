@@ -24,9 +24,10 @@ enum {
     ANSWER_MS = 10000,
     RETRY_MS = 100,
     PACE_MAX_MS = 50,
-    /* What a hand-out costs: a send per follower that had news, a look per connection that had none. */
+    /* A hand-out costs a send per follower that had news. Beside many who had none it is worth waiting for
+       more as well: 5,000 of them and 10 busy ones take 3 % of a core at 4 µs each, 5 % at 2. */
     FOLLOWER_NS = 20000,
-    CONNECTION_NS = 8000,
+    CONNECTION_NS = 4000,
 };
 
 struct ask {

@@ -9,6 +9,7 @@
 #include "linger.h"
 #include "options.h"
 #include "outlet.h"
+#include "pollset.h"
 #include "reader.h"
 #include "watch.h"
 #include "wire/diagnostics.h"
@@ -339,6 +340,7 @@ int server_open(struct server *s, int signal_fd)
     TAILQ_INIT(&s->resting);
     TAILQ_INIT(&s->line);
     door_open();
+    pollset_open();
     if (read_link_keys(&keys, why) != 0)
         return refuse("%s%s", why, "");
     if (counts_init(&s->counts) < 0 || (answer = open_lws(s, &listener)) != 0)
