@@ -470,8 +470,9 @@ static void commit(struct writer *w, struct store_batch *batches)
         }
     }
     writer_round(w);
-    writer_tell(w, batches, began_ns);
+    /* Before it is told: who was told that a line is stored finds it in an export. */
     export_note(w);
+    writer_tell(w, batches, began_ns);
     for (size_t i = 0; i < w->box_count; i++)
         if (w->boxes[i]->written)
             upkeep_look(w, w->boxes[i]);
