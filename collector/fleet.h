@@ -56,7 +56,8 @@ enum file_state {
 struct file {
     struct file *next;
     struct log *log;
-    struct file *copy_of; /* FILE_COPY */
+    struct file *copy_of;      /* FILE_COPY */
+    struct file *plain_behind; /* order.c, while it sorts */
     struct file *lru_next;
     struct file *lru_previous;
     struct identity identity;

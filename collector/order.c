@@ -170,47 +170,39 @@ static void insert(struct file **list, struct file *f, const struct file *before
     *list = f;
 }
 
-/* Whose place a file that has no name any more takes; NULL: none stands behind it. */
-static struct file *behind_nameless(struct file *list, const struct file *f)
-{
-    for (struct file *g = list; g; g = g->next)
-        if (g->state == FILE_COPY && g->copy_of == f)
-            return g;
-    if (f->gz || f->identity.birth_ns == 0)
-        return list; /* the oldest go */
-    for (struct file *g = list; g; g = g->next)
-        if (!g->gz && !g->phantom && g->state != FILE_COPY && g->identity.birth_ns >= f->identity.birth_ns)
-            return g;
-    return NULL;
-}
-
 /*
  * Named files stand as their names say. One whose name is gone stands where its .gz does, else before the
- * plain files that are younger; those that are packed are older than any that is not.
+ * plain file that it stood before: what has come since was packed, and is older than any that is not, or is
+ * younger than all. Births do not tell: a file that is copied and truncated is older than its copies.
  */
 static void put_in_order(struct log *log)
 {
     struct sl_slice base = sl_slice(log->base, log->base_bytes);
     struct file *named = NULL, *nameless = NULL, *next;
+    for (struct file *f = log->files; f; f = f->next) {
+        f->plain_behind = f->next;
+        while (f->plain_behind &&
+               (f->plain_behind->gz || f->plain_behind->phantom || f->plain_behind->state == FILE_COPY))
+            f->plain_behind = f->plain_behind->next;
+    }
     for (struct file *f = log->files; f; f = next) {
         struct file *before;
         next = f->next;
-        if (f->name) {
-            for (before = named; before; before = before->next)
-                if (rotated_compare(base, sl_slice_of(f->name), sl_slice_of(before->name)) < 0)
-                    break;
-            insert(&named, f, before);
-        } else {
-            /* youngest first, and of one birth the later one first */
-            for (before = nameless; before; before = before->next)
-                if (before->identity.birth_ns <= f->identity.birth_ns)
-                    break;
-            insert(&nameless, f, before);
+        if (!f->name) { /* the last one first */
+            insert(&nameless, f, nameless);
+            continue;
         }
+        for (before = named; before; before = before->next)
+            if (rotated_compare(base, sl_slice_of(f->name), sl_slice_of(before->name)) < 0)
+                break;
+        insert(&named, f, before);
     }
     for (struct file *f = nameless; f; f = next) {
+        struct file *before = named;
         next = f->next;
-        insert(&named, f, behind_nameless(named, f));
+        while (before && !(before->state == FILE_COPY && before->copy_of == f))
+            before = before->next;
+        insert(&named, f, before ? before : f->gz ? named : f->plain_behind);
     }
     log->files = named;
 }

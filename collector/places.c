@@ -52,15 +52,20 @@ void places_new_life(struct file *f, uint8_t gap_reason)
 void places_adopt(struct collector *c, struct file *copy, struct file *f)
 {
     assert(f->in_flight == 0 && copy->in_flight == 0);
-    /* it stands where that stood */
-    struct file **at = &f->log->files;
-    while (*at != copy)
-        at = &(*at)->next;
-    *at = copy->next;
-    for (at = &f->log->files; *at != f; at = &(*at)->next)
-        ;
-    copy->next = f;
-    *at = copy;
+    /* not behind it; younger copies may stand between */
+    struct file *before = f->log->files;
+    while (before != copy && before != f)
+        before = before->next;
+    if (before == f) {
+        struct file **at = &f->next;
+        while (*at != copy)
+            at = &(*at)->next;
+        *at = copy->next;
+        for (at = &f->log->files; *at != f; at = &(*at)->next)
+            ;
+        copy->next = f;
+        *at = copy;
+    }
     file_forget_joins(&c->fleet, copy);
     copy->source = f->source;
     copy->at = f->at;
