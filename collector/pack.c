@@ -178,15 +178,22 @@ static int search_on(struct pack *p, struct file *f)
     return 0;
 }
 
+/* A .gz gives what is before the damage first. */
+static bool ends_well(struct pack *p, struct file *f, uint64_t at)
+{
+    uint8_t byte;
+    return !f->gz || tail_read(p->fleet, f, at, &byte, sizeof byte) != -EBADMSG;
+}
+
 static int read_and_take(struct pack *p, struct file *f)
 {
     size_t want = p->slice_bytes;
     if (f->searched > f->at) {
         int r = search_on(p, f);
         if (r < 0)
-            return r;
+            return r == -EBADMSG ? PACK_UNREADY : r;
         if (r > 0)
-            return PACK_END;
+            return ends_well(p, f, f->searched) ? PACK_END : PACK_UNREADY;
         want += (size_t)(f->searched - f->at);
     }
     bool long_docker = f->log->format == FORMAT_DOCKER && !(f->longer && f->longer->on);
@@ -206,6 +213,8 @@ static int read_and_take(struct pack *p, struct file *f)
         if (taken > 0 || !full) {
             if (taken < n && !memchr(p->buffer + taken, '\n', (size_t)(n - taken)))
                 f->searched = base + (uint64_t)n;
+            if (!full && !ends_well(p, f, base + (uint64_t)n))
+                return PACK_UNREADY;
             return !full && f->searched >= base + (uint64_t)n ? PACK_END
                    : !full && taken == n                      ? PACK_END
                                                               : PACK_MORE;

@@ -316,6 +316,11 @@ static enum step unready(struct collector *c, struct file *f)
         return wait(c, f->log, SL_NS_PER_S);
     /* if the broker knew it and nothing more came of it, this was said before */
     if (!f->known || f->sent > f->drop_until) {
+        if (pack_wrap(&c->pack, f, false) < 0) { /* the piece of a line before it */
+            break_sandbox(c, f->log->sandbox);
+            return STEP_IDLE;
+        }
+        f->searched = f->at;
         f->at += f->sent > 0 && f->at == f->sent; /* only what opens a source may have no width */
         if (ends_announce(c, f->log->sandbox) < 0 || gap(c, f, SL_GAP_DAMAGED, 0) < 0) {
             break_sandbox(c, f->log->sandbox);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """When a sandbox is over, what it is labelled with, what is a gap, and what is not collected at all."""
+import gzip
 import json
 import os
 import random
@@ -140,6 +141,28 @@ def a_deleted_sandbox_does_not_come_again_but_its_id_may():
         s.stopped("box")
         compare(new, s.lines("box"), "the id used anew")
         assert s.state("box")["exit_code"] == 2
+
+
+def a_damaged_gz_costs_its_rest():
+    """What of it can be read is there, then a gap; the files after it come all the same, and a restart does not say it again."""
+    with Direct() as s:
+        os.mkdir(s.logs + "/box")
+        texts = [f"{i:05d} {random.random()}" for i in range(4000)]
+        record = lambda text: f"{rfc3339(int(text[:5]))} stdout F {text}\n".encode()
+        packed = gzip.compress(b"".join(map(record, texts[:3000])))
+        with open(s.logs + "/box/main.log.1.gz", "wb") as f:
+            f.write(packed[: len(packed) // 2])
+        with open(s.logs + "/box/main.log", "wb") as f:
+            f.write(b"".join(map(record, texts[3000:3900])))
+        until(lambda: any(o["line"].decode() == texts[3899] for o in s.lines("box")), 30, "what comes after it")
+        for _ in range(2):
+            got = [o["line"].decode() for o in s.lines("box")]
+            whole = len(got) - 900
+            assert 1000 < whole < 2000 and got[:whole - 1] == texts[:whole - 1] and got[whole - 1] in texts[whole - 1] + "\n", whole
+            assert got[-900:] == texts[3000:3900]
+            assert s.gaps("box") == [{"event": "gap", "reason": "damaged", "next": whole + 1}], s.gaps("box")
+            s.restart("collector")
+            s.up()
 
 
 def nothing_but_regular_files_below_the_root_is_opened():
@@ -308,6 +331,6 @@ if __name__ == "__main__":
           a_sandbox_that_comes_again_runs_again, docker_says_itself_when_it_is_over,
           a_stop_is_answered_when_everything_was_read,
           a_deleted_sandbox_does_not_come_again_but_its_id_may,
-          nothing_but_regular_files_below_the_root_is_opened, any_bytes_come_through_exactly,
+          a_damaged_gz_costs_its_rest, nothing_but_regular_files_below_the_root_is_opened, any_bytes_come_through_exactly,
           folders_come_and_go_at_every_level,
           files_removed_while_no_collector_was_there_are_noticed, a_collector_without_broker_keeps_trying])
