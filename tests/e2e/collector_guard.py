@@ -243,6 +243,27 @@ def two_collectors_of_one_host_store_each_line_once():
             other.wait()
 
 
+def another_host_name_stores_all_files_once_more():
+    """As documented: the host's name is part of what a file is. Under its old name a collector goes on where it was."""
+    with Direct() as s:
+        source, read, want = Source(s, "box"), {}, []
+        for name in ("vm", "other", "other", "vm"):
+            s.stop("collector")
+            source.write(50)
+            s.extra["collector"] = ["--host", name]
+            s.start("collector")
+            want += source.written[read.get(name, 0):]
+            read[name] = len(source.written)
+            s.has("box", len(want))
+        s.restart("collector")
+        source.write(1)
+        want += source.written[-1:]
+        s.has("box", len(want))
+        assert [o["line"] for o in s.lines("box")] == [text for _, _, text in want]
+        # nothing that the broker knows is there under the new name, so what of it was unread could not be told
+        assert [g["reason"] for g in s.gaps("box")] == ["source-vanished"], s.gaps("box")
+
+
 def clocks_that_step_lose_nothing():
     """The collector's clock goes forth and back by hours between its lives, the broker's stays: plain lines have its time."""
     if not shutil.which("faketime"):
@@ -275,4 +296,5 @@ def clocks_that_step_lose_nothing():
 if __name__ == "__main__":
     main([folders_swapped_for_symlinks_show_nothing_of_what_is_outside, nothing_is_opened_for_writing, one_capability_is_enough,
           what_may_not_be_read_is_said_and_taken_up_when_it_may, the_unit_is_sound, roots_come_and_go, few_descriptors_are_enough,
-          no_watches_left_is_a_sweep, two_collectors_of_one_host_store_each_line_once, clocks_that_step_lose_nothing])
+          no_watches_left_is_a_sweep, two_collectors_of_one_host_store_each_line_once, another_host_name_stores_all_files_once_more,
+          clocks_that_step_lose_nothing])
