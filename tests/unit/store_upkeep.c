@@ -284,6 +284,27 @@ static void one_sandbox_keeps_between_once_and_twice_its_limit(void **state)
     assert_true(stats(w).bytes < 40000);
 }
 
+/* What was cut off within one segment counted as kept: the segment stayed for good. */
+static void what_a_sandbox_may_not_keep_any_more_goes_from_its_segment(void **state)
+{
+    struct world *w = *state;
+    enum { LINES = 4000, BLOCKS = 100 }; /* more than compaction makes one block of */
+    for (unsigned i = 0; i < BLOCKS; i++)
+        append_lines(w, "a", i * LINES, LINES);
+    compact(w);
+    uint64_t before = stats(w).bytes;
+    store_close(w->store);
+    w->options.sandbox_bytes = 500000;
+    world_open(w);
+    append_lines(w, "a", LINES * BLOCKS, 10);
+    uint64_t oldest = place(w, "a").oldest_seq;
+    assert_true(oldest > LINES * BLOCKS / 2);
+    compact(w);
+    assert_true(stats(w).bytes < before / 2);
+    assert_int_equal(place(w, "a").last_seq, LINES * BLOCKS + 10);
+    assert_lines(w, "a", oldest, LINES * BLOCKS + 11 - oldest);
+}
+
 struct flipping {
     uint64_t at;
     uint64_t size;
@@ -521,6 +542,7 @@ int main(void)
         CLAIM(retention_by_bytes_leaves_a_gap_then_the_rest),
         CLAIM(retention_keeps_the_states_of_quiet_sandboxes),
         CLAIM(one_sandbox_keeps_between_once_and_twice_its_limit),
+        CLAIM(what_a_sandbox_may_not_keep_any_more_goes_from_its_segment),
         CLAIM(a_bit_flipped_in_a_sealed_segment_costs_at_most_its_block),
         CLAIM(check_finds_what_is_damaged_and_repair_cuts),
         CLAIM(check_goes_on_behind_a_damaged_prefix),

@@ -186,25 +186,36 @@ void retain_sandbox(struct disk *d, struct sandbox *b)
     if (!limit || b->kept_text_bytes <= limit + limit / 2)
         return;
     uint64_t kept = 0, from = 0;
+    struct extent *first = NULL; /* the first that is kept, or some of it */
+    uint32_t some = 0;
     for (uint32_t x = b->extent_count; x-- > 0 && !from;) {
-        const struct extent *extent = &b->extents[x];
+        struct extent *extent = &b->extents[x];
         if (kept + extent->text_bytes < limit) {
             kept += extent->text_bytes;
             continue;
         }
         const struct entry *entries = part_entries(d, b, extent);
+        some = 0;
         for (uint32_t i = entries ? extent->count : 0; i-- > 0;) {
-            kept += entries[i].text_bytes;
-            if (kept >= limit) {
+            some += entries[i].text_bytes;
+            if (kept + some >= limit) {
                 from = entries[i].first_seq;
+                first = extent;
                 break;
             }
         }
+        kept += some;
     }
-    if (from <= b->kept_from)
+    if (!first || from < b->kept_from)
+        return;
+    b->kept_text_bytes = kept;
+    if (some < first->text_bytes) {
+        first->segment->dead_text_bytes += first->text_bytes - some;
+        first->text_bytes = some;
+    }
+    if (from == b->kept_from)
         return;
     b->kept_from = from;
-    b->kept_text_bytes = kept;
     b->version++;
     uint32_t lost = 0;
     while (lost + 1 < b->extent_count && b->extents[lost + 1].first_seq <= from)

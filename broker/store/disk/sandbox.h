@@ -36,7 +36,7 @@ struct extent {
     uint32_t count;
     uint32_t capacity;
     uint32_t part_crc;
-    uint32_t text_bytes;
+    uint32_t text_bytes; /* of its blocks that are kept, as far as is known */
 };
 
 enum source_bits {

@@ -82,11 +82,12 @@ int seal_make(struct segment *s, const struct consumers *consumers, struct seal 
                 .first_seq = x->first_seq,
                 .ceiling_ns = x->ceiling_ns,
                 .count = x->count,
-                .text_bytes = x->text_bytes,
                 .crc = sl_crc32c(0, sl_slice(seal.bytes + part_at, bytes)),
             };
-            for (uint32_t k = 0; k < x->count; k++)
+            for (uint32_t k = 0; k < x->count; k++) {
                 p->part.stored_bytes += x->entries[k].bytes;
+                p->part.text_bytes += x->entries[k].text_bytes;
+            }
             part_at += bytes;
         }
         state_at += state_encode(b, &p->part, now_ns, seal.bytes + state_at);
