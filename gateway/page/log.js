@@ -154,7 +154,7 @@ class LogView {
     this.badge.textContent = text;
     this.badge.className = `state ${state}${state === "ended" && detail?.exit_code ? " bad" : ""}`;
     if (state !== "failed") return;
-    this.atEnd = false; // the button leads back to the end
+    this.atEnd = detail?.status === 404; // else the button leads back to the end
     this.onproblem?.(detail);
   }
 
