@@ -317,9 +317,7 @@ static int check_all(struct check *c)
         if (replaced)
             continue;
         if (before && c->names[i].first > before + 1)
-            say(c,
-                "%" PRIu32 " to %" PRIu32
-                " are not there: retention or deletions took all of them, or they are lost",
+            say(c, "%" PRIu32 " to %" PRIu32 " are not there: nothing of them was kept, or they are lost",
                 before + 1, c->names[i].first - 1);
         before = c->names[i].last;
         fault = check_segment(c, &c->names[i], c->names[i].last == last);
