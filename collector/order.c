@@ -229,7 +229,7 @@ bool order_settled(struct collector *c, struct log *log)
     log->unsettled_ns = 0;
     /* what they are tells which of them are copies, and whether one that came was met after all */
     for (struct file *f = log->files; f; f = f->next)
-        if (f->state == FILE_UNPLACED && f->name && strcmp(f->name, log->base) != 0 &&
+        if (f->state == FILE_UNPLACED && (log->missed > 0 || (f->name && strcmp(f->name, log->base) != 0)) &&
             tail_open(&c->fleet, f) == 0)
             places_place(c, f);
     put_in_order(log);
