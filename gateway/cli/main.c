@@ -64,6 +64,17 @@ static int usage_error(const char *what, const char *name)
     return 2;
 }
 
+/* sandlog --config FILE COMMAND: as if it stood behind the command. */
+static void config_behind_command(int argc, char **argv)
+{
+    int words = strcmp(argv[1], "--config") == 0 ? 2 : strncmp(argv[1], "--config=", 9) == 0 ? 1 : 0;
+    if (words == 0 || argc <= 1 + words)
+        return;
+    char *command = argv[1 + words];
+    memmove(argv + 2, argv + 1, (size_t)words * sizeof *argv);
+    argv[1] = command;
+}
+
 int main(int argc, char **argv)
 {
     open_standard_files();
@@ -72,6 +83,7 @@ int main(int argc, char **argv)
     srand48((long)(sl_monotonic_ns() ^ (int64_t)getpid() << 32));
     if (argc < 2)
         return usage_error("name a command", NULL);
+    config_behind_command(argc, argv);
     const char *name = argv[1];
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || (strcmp(name, "help") == 0 && argc == 2))
         return print_help();

@@ -37,5 +37,14 @@ def a_bad_value_is_named_in_one_line():
             assert words[1] == "up" or os.listdir(here) == [], os.listdir(here)
 
 
+def a_configuration_may_stand_before_the_command():
+    with tempfile.TemporaryDirectory() as here:
+        with open(here + "/ini", "w") as f:
+            f.write("server = http://127.0.0.1:1\n")
+        for words in (["--config", here + "/ini", "ps"], ["--config=" + here + "/ini", "ps"], ["ps", "--config", here + "/ini"]):
+            p = subprocess.run([os.path.join(BIN, "sandlog")] + words + ["--print-config"], capture_output=True, text=True, timeout=30)
+            assert p.returncode == 0 and "server = http://127.0.0.1:1\n" in p.stdout, (words, p)
+
+
 if __name__ == "__main__":
-    main([every_daemon_takes_the_same_log_levels, a_bad_value_is_named_in_one_line, a_broker_on_the_folder_of_sandlog_up_says_what_is_wrong])
+    main([a_configuration_may_stand_before_the_command, every_daemon_takes_the_same_log_levels, a_bad_value_is_named_in_one_line, a_broker_on_the_folder_of_sandlog_up_says_what_is_wrong])
