@@ -37,13 +37,13 @@ class Starved:
         return {name: waits_for_a_cpu(p) for name, p in self.system.process.items()}
 
     def seconds(self):
-        """Of each daemon, the thread that waited longest."""
-        return sum(max([0] + [s - self.before[name].get(thread, 0) for thread, s in waits.items()]) for name, waits in self.now().items())
+        """Of the thread that waited longest: others waited at the same time."""
+        return max(s - self.before[name].get(thread, 0) for name, waits in self.now().items() for thread, s in waits.items())
 
 
 def a_noisy_sandbox_delays_nobody():
     """One writes as fast as it can; 999 others write a line now and then, which is visible within 2 s. On a machine with more
-    work than cores the daemons' own waits for a CPU are taken off, as the kernel counts them."""
+    work than cores the daemons' longest wait for a CPU is taken off, as the kernel counts them."""
     with Direct() as s:
         s.start("gateway")
         s.ready()
@@ -88,8 +88,8 @@ def a_noisy_sandbox_delays_nobody():
         finally:
             stop.append(True)
             writer.join()
-        print(f"   999 lines written and visible within {worst[0] * 1000:.0f} ms ({alone[0] * 1000:.0f} without the noise), beside {lines:.0f} lines and {behind / 1e6:.0f} MB not read yet")
-        assert behind > 1 << 20, "more is written than is read"
+        print(f"   999 lines written and visible within {worst[0] * 1000:.0f} ms, {worst[1] * 1000:.0f} without waits for a CPU ({alone[0] * 1000:.0f} without the noise), beside {lines:.0f} lines and {behind / 1e6:.0f} MB not read yet")
+        assert lines > 10000, "there was noise"
         assert worst[1] < 2 * PATIENCE, (worst, alone)
         for source in quiet[::50]:
             compare(source, s.lines(source.sandbox), source.sandbox)
