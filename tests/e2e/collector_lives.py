@@ -180,6 +180,7 @@ def a_deleted_file_is_read_to_its_end():
             source.write(1)
         for source in sources:
             s.has(source.sandbox, 1)  # it is open
+        for source in sources:  # and is let go when nothing has come for a second
             remove(source)
         for _ in range(20):
             for source in sources:
