@@ -133,7 +133,7 @@ class Sandbox:
         os.makedirs(self.folder)
         loses = self.rotation in LOSING or self.ending == "removed"
         self.box = ledger.box(self.name, loses=loses, gaps=loses or self.rotation == "acknowledged", times=self.form != "plain",
-                              ordered=self.rotation != "gz" and not disorder,  # gz: collector/README.md, known fault
+                              ordered=self.rotation != "copytruncate" and not disorder,  # collector/README.md, known limits
                               about=f"({self.form}, rotated by {self.rotation} every {self.turn_s:.2f} s, ends by {self.ending})")
         containers = ["main"] if self.form == "plain" or self.rotation == "acknowledged" or dice.random() < 0.6 else ["main", "side"]
         for container in containers:
