@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 static void engine_make(struct world *w)
 {
@@ -533,6 +534,39 @@ static void a_second_process_is_told_that_the_store_is_taken(void **state)
     assert_non_null(strstr(why, "in use"));
 }
 
+static bool open_to_all(void *arg, const char *path)
+{
+    (void)arg;
+    assert_int_equal(chmod(path, 0666), 0);
+    return true;
+}
+
+/* Files that are writable in a directory that is not: the broker came up, and stopped with its first new
+ * segment. */
+static void a_directory_that_takes_no_new_file_is_refused_at_a_start(void **state)
+{
+    struct world *w = *state;
+    fill(w, "a", 0, 2);
+    store_close(w->store);
+    each_file(w, open_to_all, NULL);
+    assert_int_equal(chmod(w->location, 0555), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        struct store *s;
+        const char *why = "";
+        if (geteuid() == 0 && setuid(65534) != 0)
+            _exit(2);
+        int fault = store_open(&w->options, &s, &why);
+        _exit(fault == -EACCES && strstr(why, "permission") ? 0 : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_int_equal(chmod(w->location, 0750), 0);
+    world_open(w);
+    assert_lines(w, "a", 1, 20);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -549,6 +583,7 @@ int main(void)
         CLAIM(an_empty_segment_is_no_damage_at_a_start_and_is_named_by_check),
         CLAIM(a_compacted_segment_is_read_without_its_trailer),
         CLAIM(a_second_process_is_told_that_the_store_is_taken),
+        CLAIM(a_directory_that_takes_no_new_file_is_refused_at_a_start),
     };
     (void)conformance_tests;
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -241,6 +241,11 @@ int io_posix_new(const char *directory, bool create, struct io **ret)
         fault = -errno;
         goto out;
     }
+    /* All may be there and writable but the directory: the next segment could not be made. */
+    if (create && faccessat(p->directory, ".", W_OK | X_OK, AT_EACCESS) != 0) {
+        fault = -errno;
+        goto out;
+    }
     if (flock(p->lock, LOCK_EX | LOCK_NB) != 0) {
         fault = errno == EWOULDBLOCK ? -EBUSY : -errno;
         goto out;
