@@ -30,7 +30,8 @@ bool message_host_valid(struct sl_slice host)
 
 void sl_message_begin(struct sl_writer *w, const struct sl_message_head *head)
 {
-    assert(head->status <= SL_STATUS_BAD_CHECKPOINT); /* any type: an unknown one is refused by its own name */
+    assert(head->status <=
+           SL_STATUS_BAD_CHECKPOINT); /* any type: an unknown one is refused by its own name */
     sl_write_u32(w, SL_MESSAGE_MAGIC);
     sl_write_u8(w, SL_MESSAGE_VERSION);
     sl_write_u8(w, head->type);

@@ -290,6 +290,9 @@ static void what_a_sandbox_may_not_keep_any_more_goes_from_its_segment(void **st
 {
     struct world *w = *state;
     enum { LINES = 4000, BLOCKS = 100 }; /* more than compaction makes one block of */
+    store_close(w->store);
+    w->options.segment_bytes = 64 << 20; /* all in one */
+    world_open(w);
     for (unsigned i = 0; i < BLOCKS; i++)
         append_lines(w, "a", i * LINES, LINES);
     compact(w);

@@ -48,7 +48,7 @@ static bool two_numbers(const char *text, uint64_t *ret_first, uint64_t *ret_sec
 
 static bool spot_parse(const char *text, struct spot *ret)
 {
-    uint64_t sub;
+    uint64_t sub = 0;
     bool good = two_numbers(text, &ret->seq, &sub);
     ret->sub = (uint32_t)sub;
     return good;
@@ -107,7 +107,8 @@ static bool note_parse(const redisReply *entry, struct note *ret)
 
 static int want_notes(struct call *c, const char *from, const char *to, const char *count)
 {
-    const char *words[] = {"XRANGE", EXPORT_KEY("log"), from, to, "COUNT", count};
+    static const char log[] = EXPORT_KEY("log");
+    const char *words[] = {"XRANGE", log, from, to, "COUNT", count};
     *c = (struct call){.slot = export_slot()};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (call_add_text(c, words[i]))
