@@ -2,7 +2,7 @@
 /*
  * Ingest: what collectors bring. APPEND: every block's checksum is checked before the store sees it; one
  * request is one batch of the store, answered with a verdict per item when it is durable. An item that is not
- * sound is refused alone. SOURCES: where sources stand.
+ * sound is refused alone. SOURCES: where sources stand. MINE: which sandboxes run on a host.
  *
  * Memory is bounded: while INGEST_ITEMS_MAX items are on their way to the disk, ingest_has_room() is false
  * and no further request may be taken (the link then holds the collectors back).

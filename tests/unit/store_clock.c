@@ -216,11 +216,6 @@ static void assert_as_the_oracle_says(struct world *w, struct oracle *o)
     assert_seeks(w, o, INT64_MAX);
 }
 
-static void compacted(void *arg, int fault)
-{
-    *(int *)arg = fault;
-}
-
 /* One round of poll() and store_run(), with the engine's steady clock moved on so that it looks around. */
 static void run_once(struct world *w, int patience_ms)
 {
@@ -232,10 +227,10 @@ static void run_once(struct world *w, int patience_ms)
     store_run(w->store);
 }
 
-static void compact(struct world *w)
+static void compact_as_time_passes(struct world *w)
 {
     int fault = 1;
-    store_compact(w->store, compacted, &fault);
+    store_compact(w->store, world_compacted, &fault);
     for (int i = 0; fault == 1 && i < 10000; i++)
         run_once(w, 1000);
     assert_int_equal(fault, 0);
@@ -256,12 +251,12 @@ static void query_times_and_seeks_match_brute_force_whatever_the_clocks_do(void 
             if (next_random(&o.random) % 50 == 0)
                 world_reopen(w);
             if (next_random(&o.random) % 60 == 0)
-                compact(w);
+                compact_as_time_passes(w);
         }
         assert_as_the_oracle_says(w, &o);
         world_reopen(w);
         assert_as_the_oracle_says(w, &o);
-        compact(w);
+        compact_as_time_passes(w);
         assert_as_the_oracle_says(w, &o);
         world_reopen(w);
         assert_as_the_oracle_says(w, &o);

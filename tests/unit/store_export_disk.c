@@ -3,51 +3,16 @@
 #include "store/disk/consumers.h"
 #include "store/disk/format.h"
 #include "store_export.h"
+#include "store_folder.h"
 #include <dirent.h>
 #include <fcntl.h>
 
 static void engine_make(struct world *w)
 {
-    const char *base = getenv("TMPDIR");
-    snprintf(w->location, sizeof w->location, "%s/sandlog-export-XXXXXX", base ? base : "/tmp");
-    assert_non_null(mkdtemp(w->location));
+    folder_make(w, "export");
     w->options.segment_bytes = 16 << 10;
     w->options.memory_bytes = 0;
     w->options.export_holds = true;
-}
-
-static void engine_destroy(struct world *w)
-{
-    DIR *folder = opendir(w->location);
-    assert_non_null(folder);
-    struct dirent *entry;
-    while ((entry = readdir(folder))) {
-        char path[600];
-        snprintf(path, sizeof path, "%s/%s", w->location, entry->d_name);
-        if (entry->d_name[0] != '.')
-            unlink(path);
-    }
-    closedir(folder);
-    assert_int_equal(rmdir(w->location), 0);
-}
-
-static void note(void *arg, int fault)
-{
-    *(int *)arg = fault;
-}
-
-static void compact(struct world *w)
-{
-    int fault = 1;
-    store_compact(w->store, note, &fault);
-    while (fault == 1) {
-        struct pollfd fd = {.fd = w->wake[0], .events = POLLIN};
-        assert_int_equal(poll(&fd, 1, 30000), 1);
-        char bytes[64];
-        assert_true(read(w->wake[0], bytes, sizeof bytes) > 0);
-        store_run(w->store);
-    }
-    assert_int_equal(fault, 0);
 }
 
 static struct store_stats stats(struct world *w)

@@ -96,11 +96,6 @@ static void engine_destroy(struct world *w)
     assert_int_equal(rmdir(w->location), 0);
 }
 
-static void compacted(void *arg, int fault)
-{
-    *(int *)arg = fault;
-}
-
 /* ---- writing it ---- */
 
 static struct sl_change labelled(struct sl_writer *pairs)
@@ -131,15 +126,7 @@ static void make(const char *folder)
     append(w, delete_item("gone"));
     append_lines(w, "job", 0, 3);
     world_reopen(w);
-    int fault = 1;
-    store_compact(w->store, compacted, &fault);
-    while (fault == 1) {
-        struct pollfd fd = {.fd = w->wake[0], .events = POLLIN};
-        assert_int_equal(poll(&fd, 1, 30000), 1);
-        assert_true(read(w->wake[0], bytes, sizeof bytes) > 0);
-        store_run(w->store);
-    }
-    assert_int_equal(fault, 0);
+    compact(w);
     /* Segment 3, or the next: sealed. */
     append_block(w, &(struct block_spec){.sandbox = "web",
                                          .source = 1,

@@ -5,6 +5,7 @@
  */
 #include "store/disk/disk.h"
 #include "store_conformance.h"
+#include "store_folder.h"
 #include <dirent.h>
 
 enum { READERS = 100, SANDBOXES = 12 };
@@ -117,43 +118,7 @@ static void open_counting(struct world *w)
 
 static void engine_make(struct world *w)
 {
-    const char *base = getenv("TMPDIR");
-    snprintf(w->location, sizeof w->location, "%s/sandlog-hot-XXXXXX", base ? base : "/tmp");
-    assert_non_null(mkdtemp(w->location));
-}
-
-static void engine_destroy(struct world *w)
-{
-    DIR *folder = opendir(w->location);
-    assert_non_null(folder);
-    struct dirent *entry;
-    while ((entry = readdir(folder))) {
-        char path[600];
-        snprintf(path, sizeof path, "%s/%s", w->location, entry->d_name);
-        if (entry->d_name[0] != '.')
-            unlink(path);
-    }
-    closedir(folder);
-    assert_int_equal(rmdir(w->location), 0);
-}
-
-static void compacted(void *arg, int fault)
-{
-    *(int *)arg = fault;
-}
-
-static void compact(struct world *w)
-{
-    int fault = 1;
-    store_compact(w->store, compacted, &fault);
-    while (fault == 1) {
-        struct pollfd fd = {.fd = w->wake[0], .events = POLLIN};
-        assert_int_equal(poll(&fd, 1, 30000), 1);
-        char bytes[64];
-        assert_true(read(w->wake[0], bytes, sizeof bytes) > 0);
-        store_run(w->store);
-    }
-    assert_int_equal(fault, 0);
+    folder_make(w, "hot");
 }
 
 /* ---- the newest 64 KiB ---- */

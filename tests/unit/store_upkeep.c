@@ -71,25 +71,6 @@ static bool on_disk(struct world *w, const char *needle)
     return f.found;
 }
 
-static void compacted(void *arg, int fault)
-{
-    *(int *)arg = fault;
-}
-
-static void compact(struct world *w)
-{
-    int fault = 1;
-    store_compact(w->store, compacted, &fault);
-    while (fault == 1) {
-        struct pollfd fd = {.fd = w->wake[0], .events = POLLIN};
-        assert_int_equal(poll(&fd, 1, 30000), 1);
-        char bytes[64];
-        assert_true(read(w->wake[0], bytes, sizeof bytes) > 0);
-        store_run(w->store);
-    }
-    assert_int_equal(fault, 0);
-}
-
 static struct store_stats stats(struct world *w)
 {
     struct store_stats s;
