@@ -31,6 +31,7 @@ class World(System):
         self.full_until = 0
         self.refused_starts = 0
         self.not_before = {}
+        self.silent_until = {}       # name -> bytes of its stderr when it was started
         self.unseen = []             # [from, to) of times in which the collector was not looking
         self.away = {}               # what stops lines from being stored -> [from, to) of the times
         try:
@@ -131,6 +132,7 @@ class World(System):
             env.update(LD_PRELOAD=self.faketime, FAKETIME_TIMESTAMP_FILE=f"{self.dir}/{name}.clock", FAKETIME_NO_CACHE="1",
                        FAKETIME_DONT_FAKE_MONOTONIC="1", DONT_FAKE_MONOTONIC="1")
         with open(f"{self.dir}/{name}.err", "ab") as stderr:
+            self.silent_until[name] = stderr.tell()
             self.process[name] = subprocess.Popen(self.command(name), stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr, env=env)
         self.expected_down.discard(name)
         return self.process[name]
@@ -178,7 +180,7 @@ class World(System):
 
     # ---- faults ---------------------------------------------------------------------------------------------------
     def down(self, name, sig):
-        """kill -9 or SIGTERM, which has to end with 0."""
+        """kill -9 or SIGTERM, which has to end with 0; who has not said a word yet does not take signals yet."""
         self.expected_down.add(name)
         if name == "collector":
             self.looks(False)
@@ -189,7 +191,8 @@ class World(System):
         p = self.process[name]
         p.send_signal(sig)
         status = p.wait(timeout=30)
-        if sig == signal.SIGTERM and status != 0:
+        unready = status == -signal.SIGTERM and os.path.getsize(f"{self.dir}/{name}.err") == self.silent_until[name]
+        if sig == signal.SIGTERM and status != 0 and not unready:
             raise AssertionError(f"{name} ended with {status} on SIGTERM\n{self.errors()}")
 
     def up(self, name):
