@@ -54,6 +54,8 @@ enum file_state {
 };
 
 struct file {
+    struct table_node by_name;  /* log and name, while it has one */
+    struct table_node by_inode; /* log and inode, once known */
     struct file *next;
     struct log *log;
     struct file *copy_of;      /* FILE_COPY */
@@ -62,7 +64,8 @@ struct file {
     struct file *lru_previous;
     struct identity identity;
     struct sl_source source;
-    char *name; /* in the log's folder; NULL: it has none any more */
+    struct head *head; /* alike.c */
+    char *name;        /* in the log's folder; NULL: it has none any more (fleet_file_rename()) */
     struct gunzip *gunzip;
     struct joins *joins; /* NULL: nothing is open */
     struct long_record *longer;
@@ -84,6 +87,7 @@ struct file {
     bool gz;
     bool dirty;    /* there may be something to read */
     bool met;      /* counted in log->missed */
+    bool seen;     /* order.c, while it compares names */
     bool known;    /* the broker has a place of the source */
     bool borrowed; /* a copy that goes on under the source of what it is a copy of */
     bool changed; /* it does not begin any more as it did; its next turn comes before its log's other files */
@@ -93,6 +97,7 @@ struct file {
     bool wrapped; /* its end as an older file has been packed */
     bool closing; /* its CLOSE is in flight */
     bool closed;
+    bool heir;          /* the gap of its sandbox's chain_lost is its to tell, and not acknowledged yet */
     uint8_t gap_reason; /* its incarnation begins with a gap; SL_GAP_NONE: it does not */
 };
 
@@ -169,6 +174,8 @@ struct sandbox {
 struct fleet {
     struct table sandboxes;
     struct table logs;
+    struct table names;
+    struct table inodes;
     struct sandbox *ready_first;
     struct sandbox *ready_last;
     struct sandbox *sync_first;
@@ -201,6 +208,14 @@ void fleet_sandbox_free(struct fleet *fleet, struct sandbox *sandbox);
 struct file *fleet_file_new(struct fleet *fleet, struct log *log, struct file *before, const char *name);
 /* Nothing of it is in flight. */
 void fleet_file_free(struct fleet *fleet, struct file *f);
+/* NULL: it has none any more. False without memory: it keeps the one it has. */
+bool fleet_file_rename(struct fleet *fleet, struct file *f, const char *name);
+void fleet_file_identify(struct fleet *fleet, struct file *f, const struct identity *identity);
+/* The file that has this name in the log, as far as is known; NULL: none. */
+struct file *fleet_file_named(const struct fleet *fleet, const struct log *log, const char *name);
+/* The log's files of an inode: the first, and the next; NULL at the end. */
+struct file *fleet_file_of(const struct fleet *fleet, const struct log *log, uint64_t inode);
+struct file *fleet_file_again(const struct file *f);
 void file_forget_joins(struct fleet *fleet, struct file *f);
 struct file *log_newest(const struct log *log);
 

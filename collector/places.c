@@ -27,7 +27,8 @@ static void clear(struct collector *c, struct file *f)
     f->fingerprint_bytes = 0;
     f->copy_of = NULL;
     f->gap_reason = SL_GAP_NONE;
-    f->known = f->borrowed = f->truncated = f->changed = f->wrapped = f->closing = f->closed = false;
+    f->known = f->borrowed = f->truncated = f->changed = f->wrapped = f->closing = f->closed = f->heir =
+        false;
     f->dirty = true;
     if (!f->phantom && f->state != FILE_BURIED)
         f->state = FILE_UNPLACED;
@@ -132,69 +133,6 @@ static bool is_sibling(const struct file *f)
     return !f->name || strcmp(f->name, f->log->base) != 0;
 }
 
-/* What was read of it is still there. */
-static bool is_itself(struct collector *c, struct file *f)
-{
-    uint64_t fingerprint, size;
-    bool linked;
-    return !f->truncated && tail_open(&c->fleet, f) == 0 &&
-           (f->gz || (tail_stat(f, &size, &linked) == 0 && size >= f->at)) &&
-           (f->fingerprint_bytes == 0 ||
-            (tail_fingerprint(&c->fleet, f, f->fingerprint_bytes, &fingerprint) == 0 &&
-             fingerprint == f->fingerprint));
-}
-
-/* What is older is no copy. Births are not known everywhere. */
-static bool born_before(const struct file *f, const struct file *other)
-{
-    return f->identity.birth_ns != 0 && other->identity.birth_ns != 0 &&
-           f->identity.birth_ns < other->identity.birth_ns;
-}
-
-/*
- * Whether `f` begins as `other` does, or as it did when it was read. < 0: fault; 0: yes; 1: no; 2: there is
- * too little of f to tell: it may be growing into a copy.
- */
-static int begins_alike(struct collector *c, struct file *f, struct file *other)
-{
-    uint8_t a[SL_FINGERPRINT_MAX_BYTES], b[SL_FINGERPRINT_MAX_BYTES];
-    if (born_before(f, other))
-        return 1;
-    ssize_t n = tail_read(&c->fleet, f, 0, a, sizeof a);
-    if (n < 0)
-        return n == -EBADMSG ? 2 : (int)n;
-    bool read = other->fingerprint_bytes > 0 && n >= other->fingerprint_bytes;
-    if (read && XXH3_64bits(a, other->fingerprint_bytes) != other->fingerprint)
-        return 1;
-    if (n == 0 && f->gz)
-        return 1; /* whole, and nothing in it */
-    if (!is_itself(c, other)) {
-        other->changed = read && other->name;
-        return read ? 0 : other->name && (other->fingerprint_bytes > 0 || n == 0) ? 2 : 1;
-    }
-    ssize_t m = tail_read(&c->fleet, other, 0, b, sizeof b);
-    if (m < 0)
-        return m == -EBADMSG ? 2 : (int)m;
-    size_t least = (size_t)(n < m ? n : m);
-    uint8_t one;
-    if (memcmp(a, b, least) != 0)
-        return 1;
-    /* a copy of what is still there is not longer than it: else only their beginnings are the same */
-    if (tail_read(&c->fleet, f, other->size, &one, 1) == 1 && is_itself(c, other)) {
-        uint64_t size;
-        bool linked;
-        if (other->gz || tail_stat(other, &size, &linked) != 0 || size <= other->size)
-            return 1;
-    }
-    if (least > 0 && other->fingerprint_bytes == 0) {
-        /* so that it is noticed when the original is truncated before anything of it was read */
-        other->fingerprint = XXH3_64bits(b, least);
-        other->fingerprint_bytes = (uint16_t)least;
-        return 0;
-    }
-    return read ? 0 : n == 0 || other->fingerprint_bytes > 0 ? 2 : 1;
-}
-
 /* Whether another file of the log holds what the place is about, so that nothing of it is lost. */
 static bool held_by_copy(struct collector *c, const struct file *f, const struct sl_source_place *p)
 {
@@ -251,7 +189,7 @@ static bool may_become_copy(struct collector *c, const struct file *f, const uin
         uint8_t of_other[16];
         tail_key(sl_slice_of(host_of(c)), &other->identity, of_other);
         if (other != f && other->name && memcmp(of_other, key, 16) == 0)
-            return !born_before(f, other);
+            return !alike_born_before(f, other);
     }
     return false;
 }
@@ -276,20 +214,22 @@ static int claim_places(struct collector *c, struct log *log)
 static int place_copy(struct collector *c, struct file *f)
 {
     struct sandbox *s = f->log->sandbox;
+    struct first first;
     int answer = 1;
+    int r = alike_read(c, f, &first);
+    if (r < 0)
+        return r;
     for (uint32_t i = 0; i < s->place_count; i++) {
         struct sl_source_place p = s->places[i];
-        uint64_t fingerprint;
         if (p.flags & SL_SOURCE_BURIED || p.fingerprint_bytes == 0)
             continue;
-        int r = tail_fingerprint(&c->fleet, f, p.fingerprint_bytes, &fingerprint);
-        if (r < 0)
-            return r;
-        if (r > 0 || fingerprint != p.fingerprint) {
-            if (r > 0 && may_become_copy(c, f, p.source.key))
+        if (first.bytes < p.fingerprint_bytes) {
+            if (answer != 2 && may_become_copy(c, f, p.source.key))
                 answer = 2;
             continue;
         }
+        if (alike_fingerprint(&first, p.fingerprint_bytes) != p.fingerprint)
+            continue;
         s->chain_lost = false;
         go_on(f, &p);
         f->borrowed = true;
@@ -299,7 +239,7 @@ static int place_copy(struct collector *c, struct file *f)
     for (struct file *other = f->log->files; other; other = other->next) {
         if (other == f || other->phantom || other->state == FILE_COPY || (f->gz && other->gz))
             continue;
-        int r = begins_alike(c, f, other);
+        r = alike(c, f, &first, other);
         if (r < 0)
             return r;
         if (r == 2)
@@ -346,6 +286,7 @@ int places_place(struct collector *c, struct file *f)
         finder_met(c, f);
     if (s->chain_lost && !is_sibling(f)) {
         s->chain_lost = false;
+        f->heir = true;
         f->gap_reason = SL_GAP_SOURCE_VANISHED;
     }
     return 0;
@@ -371,7 +312,11 @@ void places_known(void *arg, struct sandbox *s, const struct sl_source_place *pl
     for (uint32_t i = 0; i < count; i++) {
         open = open || (!(places[i].flags & (SL_SOURCE_BURIED | SL_SOURCE_CLOSED)) && places[i].offset > 0);
     }
-    s->chain_lost = open && !s->synced_once;
+    bool owed = !s->synced_once;
+    for (struct log *log = s->logs; log; log = log->sandbox_next)
+        for (struct file *f = log->files; f; f = f->next)
+            owed = owed || f->heir;
+    s->chain_lost = open && (owed || s->chain_lost);
     s->synced_once = true;
     s->sync = SYNC_DONE;
     s->broken = false;

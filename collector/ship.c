@@ -75,6 +75,7 @@ static void rewind_file(struct ship *ship, struct file *f)
 static void moved(struct file *f, uint64_t to, bool close)
 {
     f->known = true;
+    f->heir = false;
     if (to > f->acked)
         f->acked = to;
     if (close)

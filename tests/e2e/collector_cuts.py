@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The link to the broker is cut at each request in turn, so that the collector begins anew from every state that it can be in: what was
+to be said is said still, and once."""
+import os
+import shutil
+import socket
+import struct
+import threading
+
+from collector_direct import Direct, compare
+from harness import Source, free_port, main, until
+
+CUTS = 12
+
+
+class Cutter:
+    """Between collector and broker, over nng's TCP frames (RFC of nanomsg's SP over TCP: 8 bytes, then u64 length and bytes). While
+    `on`, a connection is cut before its n-th request is passed on, or its n-th answer, n growing from connection to connection."""
+
+    def __init__(self, to_port, answers):
+        self.to_port, self.answers = to_port, answers
+        self.on, self.done = False, 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                near, _ = self.listener.accept()
+            except OSError:
+                return
+            try:
+                far = socket.create_connection(("127.0.0.1", self.to_port))
+            except OSError:
+                near.close()  # the broker does not listen yet
+                continue
+            left = None
+            if self.on and self.done < CUTS:
+                left, self.done = self.done, self.done + 1
+            for source, to, counts in ((near, far, not self.answers), (far, near, self.answers)):
+                threading.Thread(target=self._pass, args=(source, to, left if counts else None), daemon=True).start()
+
+    @staticmethod
+    def _exactly(source, count):
+        data = b""
+        while len(data) < count:
+            more = source.recv(count - len(data))
+            if not more:
+                raise OSError
+            data += more
+        return data
+
+    def _pass(self, source, to, left):
+        try:
+            to.sendall(self._exactly(source, 8))
+            while left != 0:
+                head = self._exactly(source, 8)
+                to.sendall(head + self._exactly(source, struct.unpack(">Q", head)[0]))
+                left = left and left - 1
+        except OSError:
+            pass
+        for end in (source, to):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def close(self):
+        self.listener.close()
+
+
+class Cut(Direct):
+    def __init__(self, answers):
+        self.ingest = free_port()
+        self.cutter = Cutter(self.ingest, answers)
+        super().__init__()
+
+    def command(self, name):
+        words = super().command(name)
+        if name == "broker":
+            words[words.index("--ingest") + 1] = f"tcp://127.0.0.1:{self.ingest}"
+        else:
+            words[words.index("--broker") + 1] = f"tcp://127.0.0.1:{self.cutter.port}"
+        return words
+
+    def close(self):
+        self.cutter.close()
+        super().close()
+
+    def cut_all_through(self, source):
+        self.cutter.on = True
+        self.start("collector")
+
+        def done():
+            source.write()  # so that there is always something to ask
+            return self.cutter.done == CUTS
+        until(done, 60, "all cuts")
+        self.cutter.on = False
+
+
+def in_every_way(scene):
+    for answers in (False, True):
+        with Cut(answers) as s:
+            scene(s, Source(s, "box"), "answers" if answers else "requests")
+
+
+def a_file_that_vanished_is_told(s, source, what):
+    source.write(100)
+    s.has("box", 100)
+    s.kill("collector")
+    source.write(50)
+    os.unlink(source.path)
+    source.file.close()
+    source.file = open(source.path, "ab", buffering=0)
+    del source.written[100:]
+    source.write(30)
+    s.cut_all_through(source)
+    source.write(20)
+    source.exit()
+    s.stopped("box")
+    compare(source, s.lines("box"), what)
+    gaps = s.gaps("box")
+    assert len(gaps) == 1 and s.dump("box")[100].get("event") == "gap", f"{what}: {gaps}"
+
+
+def copies_are_read_once(s, source, what):
+    source.write(100)
+    s.has("box", 100)
+    s.kill("collector")
+    for n in (3, 2, 1):
+        source.write(50)
+        shutil.copyfile(source.path, f"{source.path}.{n}")
+        os.truncate(source.path, 0)
+    source.write(30)
+    s.cut_all_through(source)
+    source.write(20)
+    source.exit()
+    s.stopped("box")
+    compare(source, s.lines("box"), what)
+    assert not s.gaps("box"), f"{what}: {s.gaps('box')}"
+
+
+def files_without_a_name_are_told_when_the_link_is_cut():
+    in_every_way(a_file_that_vanished_is_told)
+
+
+def copies_of_a_truncated_file_are_read_once_when_the_link_is_cut():
+    in_every_way(copies_are_read_once)
+
+
+if __name__ == "__main__":
+    main([files_without_a_name_are_told_when_the_link_is_cut, copies_of_a_truncated_file_are_read_once_when_the_link_is_cut])
