@@ -46,15 +46,33 @@ void finder_met(struct collector *c, struct file *f);
 /* Looks at one name again. */
 void finder_reconcile(struct collector *c, struct log *log, const char *name, enum news news);
 
-/* The file that has this name in the log, as far as is known; NULL: none. */
-struct file *finder_named(const struct log *log, const char *name);
 struct statx;
-/* Whether this is the file. */
-bool finder_same(const struct file *f, const struct statx *st);
+/* The log's file that this is; NULL: none that is known. */
+struct file *finder_find(const struct collector *c, const struct log *log, const struct statx *st);
 
 /* It has this name now; it has none any more. */
 void finder_rename(struct collector *c, struct file *f, const char *name);
 void finder_nameless(struct collector *c, struct file *f);
+
+/* ---- alike.c */
+/* The first bytes of a file, read once for all comparisons. */
+struct first {
+    uint8_t data[SL_FINGERPRINT_MAX_BYTES];
+    size_t bytes;
+    bool unready; /* it can't be read yet: a .gz in the making */
+};
+int alike_read(struct collector *c, struct file *f, struct first *ret);
+/* XXH3-64 of so many of them; there are as many. */
+uint64_t alike_fingerprint(const struct first *first, size_t bytes);
+/*
+ * Whether `f` begins as `other` does, or as it did when it was read. < 0: fault; 0: yes; 1: no; 2: there is
+ * too little of f to tell: it may be growing into a copy.
+ */
+int alike(struct collector *c, struct file *f, const struct first *first, struct file *other);
+/* What is older is no copy. Births are not known everywhere. */
+bool alike_born_before(const struct file *f, const struct file *other);
+/* It was written to. */
+void alike_forget(struct file *f);
 
 /* ---- order.c */
 /*
@@ -67,6 +85,8 @@ bool order_settled(struct collector *c, struct log *log);
 bool order_known(struct collector *c, struct log *log);
 
 /* ---- places.c */
+/* A connection to the broker of this epoch: all places are asked for. */
+void places_wanted(struct collector *c, uint64_t epoch);
 /* The broker's places of a sandbox: all its files are placed anew. */
 void places_known(void *arg, struct sandbox *s, const struct sl_source_place *places, uint32_t count);
 /* Tries to place one file; it stays FILE_UNPLACED when that can't be told yet. Faults: of reading. */

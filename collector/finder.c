@@ -101,18 +101,9 @@ static struct log *log_of(struct collector *c, struct folder *folder, const char
 
 /* ---- files ---- */
 
-struct file *finder_named(const struct log *log, const char *name)
-{
-    for (struct file *f = log->files; f; f = f->next)
-        if (f->name && strcmp(f->name, name) == 0)
-            return f;
-    return NULL;
-}
-
 void finder_nameless(struct collector *c, struct file *f)
 {
-    free(f->name);
-    f->name = NULL;
+    fleet_file_rename(&c->fleet, f, NULL);
     f->nameless_ns = sl_monotonic_ns();
     turns_touch(c, f);
     turns_later(c, f->log->sandbox, NAMELESS_GRACE_NS);
@@ -120,13 +111,10 @@ void finder_nameless(struct collector *c, struct file *f)
 
 static void rename_file(struct collector *c, struct file *f, const char *name)
 {
-    char *copy = strdup(name);
-    if (!copy)
+    bool had_base = f->name && strcmp(f->name, f->log->base) == 0;
+    if (!fleet_file_rename(&c->fleet, f, name))
         return;
-    if (f->name && strcmp(f->name, f->log->base) == 0)
-        sl_count(&c->counts.rotations, 1);
-    free(f->name);
-    f->name = copy;
+    sl_count(&c->counts.rotations, had_base);
     f->nameless_ns = 0;
 }
 
@@ -157,8 +145,7 @@ static void phantom(struct collector *c, struct log *log, const char *name)
     XXH128_canonicalFromHash(&key, XXH3_128bits_withSeed(path, strlen(path), XXH3_64bits(salt, sizeof salt)));
     memcpy(f->source.key, key.digest, 16);
     f->source.incarnation = 1;
-    free(f->name);
-    f->name = NULL;
+    fleet_file_rename(&c->fleet, f, NULL);
     f->phantom = true;
     f->state = FILE_READING;
     say(SL_WARNING, "file.missed", log->folder, name, "it was gone before it could be opened");
@@ -260,7 +247,9 @@ static bool new_file(struct collector *c, struct log *log, const char *name, con
         return r == TAIL_REFUSED;
     }
     if (r < 0) {
-        f->identity = identity_of(st); /* so that it is known when it is met again */
+        /* so that it is known when it is met again */
+        const struct identity identity = identity_of(st);
+        fleet_file_identify(&c->fleet, f, &identity);
         say(SL_WARNING, "file.unreadable", log->folder, name, strerror(-r));
     }
     if (strcmp(name, log->base) == 0)
@@ -281,13 +270,21 @@ static void listed_and_gone(struct collector *c, struct log *log, const char *na
         reckon(c, log, 1); /* nothing else tells of it */
 }
 
-bool finder_same(const struct file *f, const struct statx *st)
+static bool same(const struct file *f, const struct statx *st)
 {
     const struct identity *i = &f->identity;
     return !f->phantom && i->inode == st->stx_ino &&
            i->device == ((uint64_t)st->stx_dev_major << 32 | st->stx_dev_minor) &&
            (!(st->stx_mask & STATX_BTIME) ||
             i->birth_ns == (int64_t)st->stx_btime.tv_sec * SL_NS_PER_S + st->stx_btime.tv_nsec);
+}
+
+struct file *finder_find(const struct collector *c, const struct log *log, const struct statx *st)
+{
+    struct file *f = fleet_file_of(&c->fleet, log, st->stx_ino);
+    while (f && !same(f, st))
+        f = fleet_file_again(f);
+    return f;
 }
 
 void finder_rename(struct collector *c, struct file *f, const char *name)
@@ -303,7 +300,7 @@ void finder_rename(struct collector *c, struct file *f, const char *name)
 void finder_reconcile(struct collector *c, struct log *log, const char *name, enum news news)
 {
     struct statx st;
-    struct file *named = finder_named(log, name);
+    struct file *named = fleet_file_named(&c->fleet, log, name);
     int r = folder_statx(log->folder, name, &st);
     if (r < 0) {
         if (r != -ENOENT && r != -ENOTDIR)
@@ -315,15 +312,13 @@ void finder_reconcile(struct collector *c, struct log *log, const char *name, en
         return;
     }
     if (!S_ISREG(st.stx_mode) || st.stx_nlink > 1) {
-        if (named && !finder_same(named, &st))
+        if (named && !same(named, &st))
             finder_nameless(c, named);
         if (!named)
             refuse(c, log, name);
         return;
     }
-    struct file *f = log->files;
-    while (f && !finder_same(f, &st))
-        f = f->next;
+    struct file *f = finder_find(c, log, &st);
     if (named && named != f)
         finder_nameless(c, named);
     if (!f) {
@@ -333,8 +328,10 @@ void finder_reconcile(struct collector *c, struct log *log, const char *name, en
     }
     if (!f->name || strcmp(f->name, name) != 0)
         finder_rename(c, f, name);
-    if (st.stx_size != f->size && !f->gz)
+    if (st.stx_size != f->size && !f->gz) {
+        alike_forget(f);
         turns_touch(c, f);
+    }
 }
 
 /* ---- events ---- */
@@ -348,8 +345,9 @@ void finder_name(void *arg, struct folder *folder, const char *name, enum news n
     if (!log)
         return;
     if (news == NEWS_WRITTEN) {
-        struct file *f = finder_named(log, name);
+        struct file *f = fleet_file_named(&c->fleet, log, name);
         if (f) {
+            alike_forget(f);
             f->grown_ns = sl_monotonic_ns();
             turns_touch(c, f);
             return;

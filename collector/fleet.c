@@ -12,6 +12,10 @@ int fleet_init(struct fleet *fleet, size_t open_files_max)
     int r = table_init(&fleet->sandboxes);
     if (r == 0)
         r = table_init(&fleet->logs);
+    if (r == 0)
+        r = table_init(&fleet->names);
+    if (r == 0)
+        r = table_init(&fleet->inodes);
     return r;
 }
 
@@ -110,17 +114,84 @@ void fleet_sandbox_free(struct fleet *fleet, struct sandbox *s)
     free(s);
 }
 
+/* ---- files ---- */
+
+static uint64_t name_hash(const struct log *log, const char *name)
+{
+    return XXH3_64bits_withSeed(name, strlen(name), (uint64_t)(uintptr_t)log);
+}
+
+static uint64_t inode_hash(const struct log *log, uint64_t inode)
+{
+    return XXH3_64bits_withSeed(&inode, sizeof inode, (uint64_t)(uintptr_t)log);
+}
+
+bool fleet_file_rename(struct fleet *fleet, struct file *f, const char *name)
+{
+    char *copy = name ? strdup(name) : NULL;
+    if (name && !copy)
+        return false;
+    if (f->name)
+        table_remove(&fleet->names, &f->by_name);
+    free(f->name);
+    f->name = copy;
+    if (copy)
+        table_add(&fleet->names, &f->by_name, name_hash(f->log, copy));
+    return true;
+}
+
+void fleet_file_identify(struct fleet *fleet, struct file *f, const struct identity *identity)
+{
+    if (f->identity.inode != identity->inode) {
+        if (f->identity.inode)
+            table_remove(&fleet->inodes, &f->by_inode);
+        if (identity->inode)
+            table_add(&fleet->inodes, &f->by_inode, inode_hash(f->log, identity->inode));
+    }
+    f->identity = *identity;
+}
+
+struct file *fleet_file_named(const struct fleet *fleet, const struct log *log, const char *name)
+{
+    struct table_node *n = table_find(&fleet->names, name_hash(log, name));
+    for (; n; n = table_again(n)) {
+        struct file *f = table_owner(n, struct file, by_name);
+        if (f->log == log && strcmp(f->name, name) == 0)
+            return f;
+    }
+    return NULL;
+}
+
+static struct file *same_inode(struct table_node *n, const struct log *log, uint64_t inode)
+{
+    for (; n; n = table_again(n)) {
+        struct file *f = table_owner(n, struct file, by_inode);
+        if (f->log == log && f->identity.inode == inode)
+            return f;
+    }
+    return NULL;
+}
+
+struct file *fleet_file_of(const struct fleet *fleet, const struct log *log, uint64_t inode)
+{
+    return same_inode(table_find(&fleet->inodes, inode_hash(log, inode)), log, inode);
+}
+
+struct file *fleet_file_again(const struct file *f)
+{
+    return same_inode(table_again(&f->by_inode), f->log, f->identity.inode);
+}
+
 struct file *fleet_file_new(struct fleet *fleet, struct log *log, struct file *before, const char *name)
 {
     struct file *f = calloc(1, sizeof *f);
-    char *copy = strdup(name);
-    if (!f || !copy) {
+    if (!f)
+        return NULL;
+    f->log = log;
+    if (!fleet_file_rename(fleet, f, name)) {
         free(f);
-        free(copy);
         return NULL;
     }
-    f->log = log;
-    f->name = copy;
     f->fd = -1;
     f->dirty = true;
     struct file **at = &log->files;
@@ -160,7 +231,9 @@ void fleet_file_free(struct fleet *fleet, struct file *f)
     tail_close(fleet, f);
     file_forget_joins(fleet, f);
     free(f->longer);
-    free(f->name);
+    free(f->head);
+    fleet_file_rename(fleet, f, NULL);
+    fleet_file_identify(fleet, f, &(struct identity){0});
     free(f);
     fleet->file_count--;
 }
@@ -243,4 +316,6 @@ void fleet_fini(struct fleet *fleet)
     }
     table_fini(&fleet->sandboxes);
     table_fini(&fleet->logs);
+    table_fini(&fleet->names);
+    table_fini(&fleet->inodes);
 }

@@ -26,18 +26,7 @@ static void connected(void *arg, bool now, uint64_t epoch, const char *why)
         return;
     }
     sl_log(SL_INFORM, "broker.connected", "epoch=%016llx", (unsigned long long)epoch);
-    bool other = c->epoch && c->epoch != epoch;
-    c->epoch = epoch;
-    for (size_t i = 0; i <= c->fleet.sandboxes.mask; i++) {
-        for (struct table_node *n = c->fleet.sandboxes.buckets[i]; n; n = n->next) {
-            struct sandbox *s = table_owner(n, struct sandbox, by_id);
-            if (other && s->end == END_SAID && s->logs)
-                s->end = END_DRAIN;
-            s->broken = true;
-            if (s->in_flight == 0)
-                fleet_want_sync(&c->fleet, s);
-        }
-    }
+    places_wanted(c, epoch);
 }
 
 static int take_block(void *arg, struct file *f, struct file *also, struct sl_block_builder *lines,

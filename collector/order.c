@@ -121,24 +121,26 @@ static bool known(struct collector *c, struct log *log, const struct view *v)
 {
     size_t met = 0;
     bool knew = true;
+    for (struct file *f = log->files; f; f = f->next)
+        f->seen = false;
+    for (size_t i = 0; i < v->count; i++) {
+        struct file *f = finder_find(c, log, &v->items[i].st);
+        if (!f)
+            continue;
+        met++;
+        f->seen = true;
+        knew = knew && f->name && strcmp(f->name, v->items[i].name) == 0;
+        finder_rename(c, f, v->items[i].name);
+    }
     for (struct file *f = log->files; f; f = f->next) {
-        size_t i = 0;
-        while (i < v->count && !finder_same(f, &v->items[i].st))
-            i++;
-        if (i < v->count) {
-            met++;
-            knew = knew && f->name && strcmp(f->name, v->items[i].name) == 0;
-            finder_rename(c, f, v->items[i].name);
-        } else if (f->name) {
-            knew = false;
-            finder_nameless(c, f);
-        }
+        if (f->seen || !f->name)
+            continue;
+        knew = false;
+        finder_nameless(c, f);
     }
-    for (size_t i = 0; met < v->count && i < v->count; i++) {
-        const struct file *f = finder_named(log, v->items[i].name);
-        if (!f || !finder_same(f, &v->items[i].st))
+    for (size_t i = 0; met < v->count && i < v->count; i++)
+        if (!finder_find(c, log, &v->items[i].st))
             finder_reconcile(c, log, v->items[i].name, NEWS_THERE);
-    }
     return knew && met == v->count;
 }
 

@@ -292,6 +292,22 @@ int places_place(struct collector *c, struct file *f)
     return 0;
 }
 
+void places_wanted(struct collector *c, uint64_t epoch)
+{
+    bool other = c->epoch && c->epoch != epoch;
+    c->epoch = epoch;
+    for (size_t i = 0; i <= c->fleet.sandboxes.mask; i++) {
+        for (struct table_node *n = c->fleet.sandboxes.buckets[i]; n; n = n->next) {
+            struct sandbox *s = table_owner(n, struct sandbox, by_id);
+            if (other && s->end == END_SAID && s->logs)
+                s->end = END_DRAIN;
+            s->broken = true;
+            if (s->in_flight == 0)
+                fleet_want_sync(&c->fleet, s);
+        }
+    }
+}
+
 void places_known(void *arg, struct sandbox *s, const struct sl_source_place *places, uint32_t count)
 {
     struct collector *c = arg;

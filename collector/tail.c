@@ -118,7 +118,7 @@ int tail_open(struct fleet *fleet, struct file *f)
         close(fd);
         return TAIL_GONE;
     }
-    f->identity = identity;
+    fleet_file_identify(fleet, f, &identity);
     f->fd = fd;
     if (!f->gz)
         f->size = size;

@@ -286,8 +286,7 @@ static enum step lost(struct collector *c, struct file *f)
         return STEP_IDLE;
     f->dirty = false;
     if (f->name) {
-        free(f->name);
-        f->name = NULL;
+        fleet_file_rename(&c->fleet, f, NULL);
         f->nameless_ns = sl_monotonic_ns();
     }
     if (copy)
