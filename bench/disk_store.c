@@ -6,9 +6,10 @@
  *       SANDBOXES sandboxes with a host, a source and a few lines, stopped; the store opened anew; then
  * ACTIVE of them get 4 KiB more. Prints: ms to open, bytes of resident memory a sandbox once open, MB of the
  *       process then and with the active ones.
- *   bench_disk_store restart DIR MEGABYTES SANDBOXES
- *       MEGABYTES of blocks that don't compress. Prints: ms to open after a close, ms to open after a kill in
- *       the middle of appends, MB stored, segments.
+ *   bench_disk_store open DIR SANDBOXES TIMES
+ *       Opens what `known` has left, TIMES times in one process. Prints: ms and ms of CPU time to open,
+ * medians. bench_disk_store restart DIR MEGABYTES SANDBOXES MEGABYTES of blocks that don't compress. Prints:
+ * ms to open after a close, ms to open after a kill in the middle of appends, MB stored, segments.
  *   bench_disk_store commits DIR MEGABYTES PERCENT BYTES_PER_S
  *       MEGABYTES of text like cri_files', then 64 KiB appended every 5 ms, first alone, then beside a
  * compaction of it all with that share. Prints: p50 and p99 ms of a commit alone, the same beside it, MB/s of
@@ -236,6 +237,36 @@ static void known(struct bench *b, unsigned active)
     store_close(b->store);
 }
 
+/* ---- open ---- */
+
+static int compare(const void *left, const void *right)
+{
+    double a = *(const double *)left, b = *(const double *)right;
+    return (a > b) - (a < b);
+}
+
+static double cpu_s(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void opens(struct bench *b, unsigned times)
+{
+    double took[100], cpu[100];
+    unsigned n = 0;
+    for (; n < times && n < 100; n++) {
+        double before = cpu_s();
+        took[n] = open_store(b);
+        cpu[n] = (cpu_s() - before) * 1e3;
+        store_close(b->store);
+    }
+    qsort(took, n, sizeof *took, compare);
+    qsort(cpu, n, sizeof *cpu, compare);
+    printf("%.0f %.0f\n", n ? took[n / 2] : 0, n ? cpu[n / 2] : 0);
+}
+
 /* ---- restart ---- */
 
 static void restart(struct bench *b, uint64_t megabytes)
@@ -281,19 +312,6 @@ static void restart(struct bench *b, uint64_t megabytes)
 }
 
 /* ---- commits ---- */
-
-static int compare(const void *left, const void *right)
-{
-    double a = *(const double *)left, b = *(const double *)right;
-    return (a > b) - (a < b);
-}
-
-static double cpu_s(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
 
 /* Commits at a steady pace until `until` is 0 or `most` are done; how long it took. */
 static double pace(struct bench *b, const int *until, unsigned most, double *ret_p50, double *ret_p99,
@@ -353,7 +371,7 @@ static void commits(struct bench *b, uint64_t megabytes)
 int main(int argc, char **argv)
 {
     if (argc < 5) {
-        fprintf(stderr, "usage: bench_disk_store known|restart|commits DIR NUMBER NUMBER [NUMBER]\n");
+        fprintf(stderr, "usage: bench_disk_store known|open|restart|commits DIR NUMBER NUMBER [NUMBER]\n");
         return 2;
     }
     uint64_t first = strtoull(argv[3], NULL, 10), second = strtoull(argv[4], NULL, 10);
@@ -378,6 +396,8 @@ int main(int argc, char **argv)
         b.options.compact_cpu_percent = (unsigned)second;
         b.options.compact_bytes_per_s = argc > 5 ? strtoull(argv[5], NULL, 10) : 0;
         commits(&b, first);
+    } else if (strcmp(argv[1], "open") == 0) {
+        opens(&b, (unsigned)second);
     } else {
         known(&b, (unsigned)second);
     }

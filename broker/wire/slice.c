@@ -4,66 +4,11 @@
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "formats are read and written in host order");
 
-struct sl_reader sl_reader(struct sl_slice bytes)
-{
-    /* A NULL slice is an empty one; NULL + 0 is undefined in C17. */
-    static const uint8_t nothing[1];
-    const uint8_t *at = bytes.bytes > 0 ? bytes.data : nothing;
-    return (struct sl_reader){.at = at, .end = at + bytes.bytes};
-}
-
-size_t sl_reader_left(const struct sl_reader *r)
-{
-    return (size_t)(r->end - r->at);
-}
-
-/* The next `bytes` bytes, or NULL and failed. A failed reader stands at its end, so that loops end too. */
-static const uint8_t *take(struct sl_reader *r, size_t bytes)
-{
-    if (r->failed || sl_reader_left(r) < bytes) {
-        r->failed = true;
-        r->at = r->end;
-        return NULL;
-    }
-    const uint8_t *at = r->at;
-    r->at += bytes;
-    return at;
-}
-
-uint8_t sl_read_u8(struct sl_reader *r)
-{
-    const uint8_t *at = take(r, 1);
-    return at != NULL ? *at : 0;
-}
-
-uint16_t sl_read_u16(struct sl_reader *r)
-{
-    const uint8_t *at = take(r, 2);
-    return at != NULL ? sl_load16(at) : 0;
-}
-
-uint32_t sl_read_u32(struct sl_reader *r)
-{
-    const uint8_t *at = take(r, 4);
-    return at != NULL ? sl_load32(at) : 0;
-}
-
-uint64_t sl_read_u64(struct sl_reader *r)
-{
-    const uint8_t *at = take(r, 8);
-    return at != NULL ? sl_load64(at) : 0;
-}
-
-int64_t sl_read_i64(struct sl_reader *r)
-{
-    return (int64_t)sl_read_u64(r);
-}
-
 uint64_t sl_read_varint(struct sl_reader *r)
 {
     uint64_t v = 0;
     for (unsigned shift = 0; shift < 70; shift += 7) {
-        const uint8_t *at = take(r, 1);
+        const uint8_t *at = sl_reader_take(r, 1);
         if (at == NULL)
             return 0;
         if (shift == 63 && *at > 1)
@@ -79,7 +24,7 @@ uint64_t sl_read_varint(struct sl_reader *r)
 
 struct sl_slice sl_read_slice(struct sl_reader *r, size_t bytes)
 {
-    const uint8_t *at = take(r, bytes);
+    const uint8_t *at = sl_reader_take(r, bytes);
     return at != NULL ? sl_slice(at, bytes) : sl_slice(r->end, 0);
 }
 

@@ -2,6 +2,7 @@
 #include "load.h"
 #include "disk.h"
 #include "wire/crc32c.h"
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -14,10 +15,74 @@ int load_consumers(struct disk *d, struct sl_slice payload)
     return answer;
 }
 
-static int table_look(struct disk *d, struct sl_slice payload, bool taking)
+/* The next record of an index, checked; `rest` moves behind it. > 0: malformed. */
+static int index_next(struct sl_slice *rest, struct sl_record *ret, struct sl_slice *ret_payload)
 {
-    struct consumer_table table;
-    return taking ? load_consumers(d, payload) : consumers_decode(payload, &table);
+    struct sl_block_header ignored;
+    if (sl_record_check(*rest, ret, ret_payload, &ignored) != SL_RECORD_OK)
+        return FORMAT_MALFORMED;
+    size_t whole = SL_RECORD_PREFIX_BYTES + ret_payload->bytes;
+    *rest = sl_slice(rest->data + whole, rest->bytes - whole);
+    return 0;
+}
+
+static int index_check(struct sl_slice rest, uint32_t states)
+{
+    uint32_t count = 0;
+    int answer = 0;
+    for (; !answer && rest.bytes; count++) {
+        struct sl_record record;
+        struct sl_slice payload;
+        struct state state;
+        struct consumer_table table;
+        answer = index_next(&rest, &record, &payload);
+        if (!answer)
+            answer = record.kind == SL_RECORD_CONSUMER ? consumers_decode(payload, &table)
+                     : record.kind == SL_RECORD_ENGINE ? state_decode(payload, &state)
+                                                       : FORMAT_MALFORMED;
+    }
+    return !answer && count != states ? FORMAT_MALFORMED : answer;
+}
+
+static int take_state(struct disk *d, struct segment *s, const struct state *state)
+{
+    struct applied applied;
+    int fault = table_apply_state(&d->table, state, s, &applied);
+    if (fault)
+        return fault;
+    applied.sandbox->state_segment = s->name.last;
+    /* What a segment before it left hot would no longer join what comes after it. */
+    hot_drop(&d->hot, applied.sandbox);
+    return 0;
+}
+
+/* Of an index that is whole. */
+static int index_take(struct disk *d, struct segment *s, struct sl_slice rest)
+{
+    struct state states[TABLE_FETCH_MOST];
+    struct sl_slice ids[TABLE_FETCH_MOST];
+    int answer = 0;
+    while (!answer && rest.bytes) {
+        size_t count = 0;
+        while (!answer && rest.bytes && count < TABLE_FETCH_MOST) {
+            struct sl_record record;
+            int good = sl_record_decode_prefix(rest, &record);
+            assert(good == SL_RECORD_OK);
+            size_t whole = SL_RECORD_PREFIX_BYTES + (size_t)record.payload_bytes;
+            struct sl_slice payload = sl_slice(rest.data + SL_RECORD_PREFIX_BYTES, record.payload_bytes);
+            rest = sl_slice(rest.data + whole, rest.bytes - whole);
+            if (record.kind == SL_RECORD_CONSUMER) {
+                answer = load_consumers(d, payload);
+            } else if (!(answer = state_decode(payload, &states[count]))) {
+                ids[count] = states[count].id;
+                count++;
+            }
+        }
+        table_fetch(&d->table, ids, count);
+        for (size_t i = 0; i < count && !answer; i++)
+            answer = take_state(d, s, &states[i]);
+    }
+    return answer;
 }
 
 int load_index(struct disk *d, struct segment *s, uint64_t size)
@@ -39,41 +104,10 @@ int load_index(struct disk *d, struct segment *s, uint64_t size)
     struct sl_slice bytes = sl_slice(states, trailer.states_bytes);
     if (got != (int64_t)trailer.states_bytes)
         answer = got < 0 ? (int)got : FORMAT_MALFORMED;
-    /* First all is checked, then all is taken. */
-    for (int taking = 0; taking < 2 && !answer; taking++) {
-        struct sl_slice rest = bytes;
-        uint32_t count = 0;
-        for (; !answer && rest.bytes; count++) {
-            struct sl_record record;
-            struct sl_slice payload;
-            struct sl_block_header ignored;
-            struct state state;
-            answer = taking ? sl_record_decode_prefix(rest, &record)
-                            : sl_record_check(rest, &record, &payload, &ignored);
-            if (answer == SL_RECORD_OK) {
-                payload = sl_slice(rest.data + SL_RECORD_PREFIX_BYTES, record.payload_bytes);
-                answer = record.kind == SL_RECORD_CONSUMER ? table_look(d, payload, taking)
-                         : record.kind == SL_RECORD_ENGINE ? state_decode(payload, &state)
-                                                           : FORMAT_MALFORMED;
-            } else {
-                answer = FORMAT_MALFORMED;
-            }
-            if (!answer && taking && record.kind == SL_RECORD_ENGINE) {
-                struct applied applied;
-                answer = table_apply_state(&d->table, &state, s, &applied);
-                if (!answer) {
-                    applied.sandbox->state_segment = s->name.last;
-                    /* What a segment before it left hot would no longer join what comes after it. */
-                    hot_drop(&d->hot, applied.sandbox);
-                }
-            }
-            if (!answer)
-                rest = sl_slice(rest.data + SL_RECORD_PREFIX_BYTES + record.payload_bytes,
-                                rest.bytes - SL_RECORD_PREFIX_BYTES - record.payload_bytes);
-        }
-        if (!answer && count != trailer.states)
-            answer = FORMAT_MALFORMED;
-    }
+    if (!answer)
+        answer = index_check(bytes, trailer.states);
+    if (!answer)
+        answer = index_take(d, s, bytes);
     free(states);
     if (answer)
         return answer;
@@ -105,16 +139,11 @@ int load_salvage(struct disk *d, struct segment *s, uint64_t size)
             struct sl_slice payload;
             struct sl_block_header ignored;
             struct state state;
-            struct applied applied;
             got = io_read(d->io, s->file, at, bytes, whole);
             if (got == (int64_t)whole &&
                 sl_record_check(sl_slice(bytes, whole), &record, &payload, &ignored) == SL_RECORD_OK &&
                 state_decode(payload, &state) == 0) {
-                fault = table_apply_state(&d->table, &state, s, &applied);
-                if (!fault) {
-                    applied.sandbox->state_segment = s->name.last;
-                    hot_drop(&d->hot, applied.sandbox);
-                }
+                fault = take_state(d, s, &state);
             } else {
                 d->cut_records++;
             }

@@ -469,7 +469,7 @@ int disk_recover(struct disk *d, const char **ret_why)
         goto out;
     if (found.count)
         qsort(found.names, found.count, sizeof *found.names, compare_names);
-    d->table.loading = true;
+    table_load(&d->table);
     fault = load_all(d, &found, window);
     if (!fault)
         fault = table_loaded(&d->table);

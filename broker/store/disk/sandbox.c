@@ -8,6 +8,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+enum { REHASH_AHEAD = 16 };
 static_assert(sizeof(struct entry) == 32, "an entry is the same in memory and on disk");
 
 int table_init(struct table *t)
@@ -67,6 +68,8 @@ static void table_rehash(struct table *t, size_t mask)
     if (!wider)
         return;
     for (size_t i = 0; i <= t->mask; i++) {
+        if (i + REHASH_AHEAD <= t->mask)
+            __builtin_prefetch(t->buckets[i + REHASH_AHEAD]);
         while (t->buckets[i]) {
             struct sandbox *b = t->buckets[i];
             t->buckets[i] = b->next;
@@ -88,6 +91,25 @@ void table_expect(struct table *t, size_t count)
         table_rehash(t, mask);
 }
 
+void table_fetch(const struct table *t, const struct sl_slice ids[], size_t count)
+{
+    uint32_t hash[TABLE_FETCH_MOST];
+    assert(count <= TABLE_FETCH_MOST);
+    for (size_t i = 0; i < count; i++) {
+        hash[i] = hash_of(ids[i]);
+        __builtin_prefetch(&t->buckets[hash[i] & t->mask]);
+    }
+    for (size_t i = 0; i < count; i++)
+        __builtin_prefetch(t->buckets[hash[i] & t->mask]);
+    for (size_t i = 0; i < count; i++) {
+        const struct sandbox *b = t->buckets[hash[i] & t->mask];
+        for (size_t line = 64; b && b->hash == hash[i] && line < sizeof *b; line += 64)
+            __builtin_prefetch((const char *)b + line);
+    }
+}
+
+/* ---- loading ---- */
+
 /* The birth beside the pointer: a million look-ups in the sandboxes themselves, times the depth of the sort,
  * took two seconds. */
 struct born {
@@ -101,29 +123,44 @@ static int compare_births(const void *left, const void *right)
     return (a->birth > b->birth) - (a->birth < b->birth);
 }
 
+static int sort_by_birth(struct table *t)
+{
+    struct born *all = malloc((t->alive + 1) * sizeof *all);
+    if (!all)
+        return -ENOMEM;
+    for (size_t i = 0; i < t->alive; i++)
+        all[i] = (struct born){t->by_birth[i]->birth, t->by_birth[i]};
+    qsort(all, t->alive, sizeof *all, compare_births);
+    for (size_t i = 0; i < t->alive; i++)
+        t->by_birth[i] = all[i].sandbox;
+    free(all);
+    return 0;
+}
+
+void table_load(struct table *t)
+{
+    assert(t->count == 0);
+    t->loading = true;
+}
+
 int table_loaded(struct table *t)
 {
-    struct born *all = malloc((t->count + 1) * sizeof *all);
-    struct sandbox **by_birth = malloc((t->count + 1) * sizeof(struct sandbox *));
-    if (!all || !by_birth) {
-        free(all);
-        free(by_birth);
+    bool ordered = true;
+    uint64_t last = 0;
+    /* Most were born in the order they came. */
+    for (size_t i = 0; i < t->count; i++) {
+        struct sandbox *b = t->by_birth[i];
+        if (!b->alive)
+            continue;
+        ordered = ordered && b->birth > last;
+        last = b->birth;
+        t->by_birth[t->alive++] = b;
+    }
+    int fault = ordered ? 0 : sort_by_birth(t);
+    struct sandbox **fitting = realloc(t->by_birth, (t->count + 1) * sizeof(struct sandbox *));
+    if (fault || !fitting)
         return -ENOMEM;
-    }
-    size_t alive = 0;
-    for (size_t i = 0; i <= t->mask; i++) {
-        for (struct sandbox *b = t->buckets[i]; b; b = b->next) {
-            if (b->alive)
-                all[alive++] = (struct born){b->birth, b};
-        }
-    }
-    qsort(all, alive, sizeof *all, compare_births);
-    for (size_t i = 0; i < alive; i++)
-        by_birth[i] = all[i].sandbox;
-    free(all);
-    free(t->by_birth);
-    t->by_birth = by_birth;
-    t->alive = alive;
+    t->by_birth = fitting;
     t->alive_capacity = t->count + 1;
     t->loading = false;
     size_t mask = t->mask;
@@ -131,6 +168,17 @@ int table_loaded(struct table *t)
         mask /= 2;
     if (mask < t->mask)
         table_rehash(t, mask);
+    return 0;
+}
+
+static int grow_by_birth(struct table *t)
+{
+    size_t capacity = t->alive_capacity ? t->alive_capacity * 2 : 64;
+    struct sandbox **wider = realloc(t->by_birth, capacity * sizeof(struct sandbox *));
+    if (!wider)
+        return -ENOMEM;
+    t->by_birth = wider;
+    t->alive_capacity = capacity;
     return 0;
 }
 
@@ -142,6 +190,11 @@ int table_get(struct table *t, struct sl_slice id, struct sandbox **ret)
         return 0;
     }
     assert(id.bytes <= SL_ID_MAX_BYTES);
+    if (t->loading && t->count == t->alive_capacity) {
+        int fault = grow_by_birth(t);
+        if (fault)
+            return fault;
+    }
     size_t bytes = offsetof(struct sandbox, id) + id.bytes;
     b = calloc(1, bytes < sizeof *b ? sizeof *b : bytes);
     if (!b)
@@ -158,6 +211,8 @@ int table_get(struct table *t, struct sl_slice id, struct sandbox **ret)
         table_rehash(t, t->mask * 2 + 1);
     b->next = t->buckets[b->hash & t->mask];
     t->buckets[b->hash & t->mask] = b;
+    if (t->loading)
+        t->by_birth[t->count] = b;
     t->count++;
     *ret = b;
     return 0;
@@ -188,15 +243,7 @@ static void birth_remove(struct table *t, const struct sandbox *b)
 
 int table_reserve_birth(struct table *t)
 {
-    if (t->loading || t->alive < t->alive_capacity)
-        return 0;
-    size_t capacity = t->alive_capacity ? t->alive_capacity * 2 : 64;
-    struct sandbox **wider = realloc(t->by_birth, capacity * sizeof(struct sandbox *));
-    if (!wider)
-        return -ENOMEM;
-    t->by_birth = wider;
-    t->alive_capacity = capacity;
-    return 0;
+    return t->loading || t->alive < t->alive_capacity ? 0 : grow_by_birth(t);
 }
 
 void table_insert_birth(struct table *t, struct sandbox *b)
@@ -227,6 +274,8 @@ void table_remove(struct table *t, struct sandbox *b)
         at = &(*at)->next;
     *at = b->next;
     t->count--;
+    /* While it is loading, one goes that has just come and is nothing after all. */
+    assert(!t->loading || t->by_birth[t->count] == b);
     sandbox_free(t, b);
 }
 

@@ -75,8 +75,11 @@ struct pending {
 
 /* One allocation while it has one source and one extent, as idle ones do: see README on memory. */
 struct sandbox {
-    struct sandbox *next; /* of the same bucket */
-    uint64_t birth;       /* of the present life, or of the last one */
+    struct sandbox
+        *next; /* of the same bucket; `hash` beside it, so that a walk touches no more of the others */
+    uint32_t hash;
+    uint32_t version;
+    uint64_t birth; /* of the present life, or of the last one */
     uint64_t last_seq;
     uint64_t kept_from; /* lines below it were given up to retention */
     uint64_t lost;
@@ -93,8 +96,6 @@ struct sandbox {
     struct pending *pending;
     struct source one_source;
     struct extent one_extent;
-    uint32_t hash;
-    uint32_t version;
     uint32_t extent_count;
     uint32_t state_segment; /* number of the segment with its newest record: where its state is saved */
     int32_t exit_code;
@@ -112,19 +113,29 @@ struct table {
     struct sandbox **buckets;
     size_t mask;
     size_t count;
-    struct sandbox **by_birth; /* alive ones, ascending birth */
+    struct sandbox *
+        *by_birth; /* alive ones, ascending birth; while it is loading all, in the order they came */
     size_t alive;
     size_t alive_capacity;
     uint64_t last_birth; /* the greatest ever given */
-    bool loading;        /* by_birth is made at the end */
+    bool loading;
 };
 
 int table_init(struct table *t);
 void table_fini(struct table *t);
-/* While it is loading, in whatever order, by_birth is not kept; table_loaded() makes it. Fault: -ENOMEM. */
+/* From now on sandboxes may come in whatever order, until table_loaded(); by_birth is not to be used
+ * meanwhile. */
+void table_load(struct table *t);
+/* Makes by_birth. Fault: -ENOMEM. */
 int table_loaded(struct table *t);
 /* So many sandboxes are coming. */
 void table_expect(struct table *t, size_t count);
+/*
+ * Has the processor fetch what a table_find() or table_get() of each of these will look at, all at once: one
+ * after the other they take twice as long, nearly all of it waiting for memory.
+ */
+enum { TABLE_FETCH_MOST = 32 };
+void table_fetch(const struct table *t, const struct sl_slice ids[], size_t count);
 /* NULL when there is none. */
 struct sandbox *table_find(const struct table *t, struct sl_slice id);
 /* Finds or makes one that is neither durable nor alive. */
