@@ -36,7 +36,22 @@ int export_place_read(struct sl_slice text, uint64_t epoch, struct export_place 
 void export_place_write(const struct export_place *p, uint64_t epoch, struct sl_checkpoint *ret);
 size_t lease_key(char out[LEASE_KEY_BYTES], struct sl_slice consumer);
 
-extern struct script note_script, consumer_script, lease_script;
+extern struct script note_script, consumer_script, lease_script, thin_script;
+
+/* An entry of the log. */
+struct note {
+    uint64_t ms, number; /* its id */
+    struct sl_slice sandbox, only;
+    uint64_t birth;
+    struct spot from, to;
+    uint64_t lines, bytes;         /* of it */
+    uint64_t all_lines, all_bytes; /* of all to its end */
+    int64_t commit_ns;
+};
+/* False: not a note of ours. Its slices are the entry's. */
+bool note_parse(const redisReply *entry, struct note *ret);
+/* Asks for notes, as XRANGE does. -ENOMEM. */
+int want_notes(struct call *c, const char *from, const char *to, const char *count);
 
 /* ---- writer's thread ---- */
 
@@ -45,6 +60,10 @@ void export_note(struct writer *w);
 bool export_due(const struct writer *w);
 /* Looks at some sandboxes more for what was not noted. */
 void export_step(struct writer *w);
+/* Removes some notes more that are of no use (export_thin.c), or, at once, all of them. */
+bool export_thin_due(const struct writer *w);
+void export_thin_step(struct writer *w);
+void export_thin_all(struct writer *w);
 /* Does what home has asked for, and gives them back with their answers. */
 void export_changes(struct writer *w, struct changing *changes);
 

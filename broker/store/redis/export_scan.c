@@ -26,16 +26,6 @@ struct script lease_script = {
 
 /* ---- notes ---- */
 
-struct note {
-    uint64_t ms, number; /* its id in the log */
-    struct sl_slice sandbox, only;
-    uint64_t birth;
-    struct spot from, to;
-    uint64_t lines, bytes;         /* of it */
-    uint64_t all_lines, all_bytes; /* of all to its end */
-    int64_t commit_ns;
-};
-
 static bool two_numbers(const char *text, uint64_t *ret_first, uint64_t *ret_second)
 {
     char *end;
@@ -54,8 +44,7 @@ static bool spot_parse(const char *text, struct spot *ret)
     return good;
 }
 
-/* False: not a note of ours. */
-static bool note_parse(const redisReply *entry, struct note *ret)
+bool note_parse(const redisReply *entry, struct note *ret)
 {
     *ret = (struct note){0};
     if (entry->type != REDIS_REPLY_ARRAY || entry->elements != 2 ||
@@ -105,7 +94,7 @@ static bool note_parse(const redisReply *entry, struct note *ret)
     return good && sl_sandbox_id_valid(ret->sandbox);
 }
 
-static int want_notes(struct call *c, const char *from, const char *to, const char *count)
+int want_notes(struct call *c, const char *from, const char *to, const char *count)
 {
     static const char log[] = EXPORT_KEY("log");
     const char *words[] = {"XRANGE", log, from, to, "COUNT", count};
@@ -121,6 +110,11 @@ static void note_id(char out[TEXT_BYTES * 2], const char *before, const struct e
     snprintf(out, TEXT_BYTES * 2, "%s%" PRIu64 "-%" PRIu64, before, p->ms, p->number);
 }
 
+static bool is_before(const struct export_place *a, const struct export_place *b)
+{
+    return a->ms != b->ms ? a->ms < b->ms : a->number < b->number;
+}
+
 static bool spot_any(const struct spot *s)
 {
     return s->seq || s->sub;
@@ -134,6 +128,7 @@ struct scanning {
     store_scan_each *each;
     void *arg;
     bool refused;
+    bool thinned; /* there may be lines behind the consumer's place whose notes are gone */
 };
 
 static bool on_record(void *arg, struct sl_slice bytes, const struct sl_record *record)
@@ -167,6 +162,7 @@ static int scan_note(struct scanning *s, const struct note *note, bool *ret_whol
     entry_id(low, "", from.seq, from.sub);
     entry_id(end, "(", note->to.seq, note->to.sub);
     struct giving *g = &s->giving;
+    struct export_place before = s->at;
     s->at = (struct export_place){note->ms, note->number, from};
     g->id = note->sandbox;
     g->at_first = g->now = r->shown;
@@ -175,6 +171,17 @@ static int scan_note(struct scanning *s, const struct note *note, bool *ret_whol
     g->end = end;
     g->next = from.seq;
     g->entry_seq = 0;
+    /* Only notes of lines that retention took are gone: one before this may be. */
+    if (s->thinned && !within && from.seq > 1 && from.seq <= r->shown.kept_from) {
+        records_give_lost(g);
+        if (g->stopped) { /* not taken: it comes first next time */
+            s->at = before;
+            life_clear(&g->now);
+            *ret_whole = false;
+            return 0;
+        }
+        s->at.spot = from;
+    }
     fault = records_give(g, low, false, note->to.seq);
     life_clear(&g->now);
     if (fault == -EAGAIN)
@@ -214,24 +221,30 @@ static int scan_page(struct scanning *s, struct sl_slice consumer, size_t *notes
     return fault;
 }
 
-/* The consumer's place. > 0: STORE_UNKNOWN. */
-static int place_of(struct redis *r, struct sl_slice consumer, struct export_place *ret)
+/* The consumer's place, and whether notes behind it were removed. > 0: STORE_UNKNOWN. */
+static int place_of(struct redis *r, struct sl_slice consumer, struct export_place *ret, bool *ret_thinned)
 {
     char field[1 + SL_CONSUMER_MAX_BYTES + 1];
     int bytes = snprintf(field, sizeof field, "p%.*s", (int)consumer.bytes, (const char *)consumer.data);
     struct call c = {.slot = export_slot()};
-    int fault = call_add_text(&c, "HGET") || call_add_text(&c, EXPORT_KEY("state")) ||
-                        call_add(&c, field, (size_t)bytes)
+    int fault = call_add_text(&c, "HMGET") || call_add_text(&c, EXPORT_KEY("state")) ||
+                        call_add(&c, field, (size_t)bytes) || call_add_text(&c, "gone")
                     ? -ENOMEM
                     : 0;
     if (fault == 0) {
         home_ask(r, &c, 1);
-        fault = c.fault ? c.fault : reply_error(c.reply) ? -EIO : 0;
+        fault = home_answered(&c, REDIS_REPLY_ARRAY);
     }
-    if (fault == 0 && c.reply->type != REDIS_REPLY_STRING)
-        fault = STORE_UNKNOWN;
-    if (fault == 0 && !export_place_parse(sl_slice(c.reply->str, c.reply->len), ret))
+    if (fault == 0 && c.reply->elements != 2)
         fault = -EPROTO;
+    const redisReply *place = fault ? NULL : c.reply->element[0], *gone = fault ? NULL : c.reply->element[1];
+    if (fault == 0 && place->type != REDIS_REPLY_STRING)
+        fault = STORE_UNKNOWN;
+    if (fault == 0 && !export_place_parse(sl_slice(place->str, place->len), ret))
+        fault = -EPROTO;
+    struct export_place newest = {0};
+    *ret_thinned = fault == 0 && gone->type == REDIS_REPLY_STRING &&
+                   two_numbers(gone->str, &newest.ms, &newest.number) && is_before(ret, &newest);
     call_end(&c);
     return fault;
 }
@@ -244,7 +257,7 @@ int redis_scan(struct store *store, struct sl_slice consumer, struct sl_slice ch
     struct scanning s = {.giving = {.redis = r, .max_bytes = max_bytes, .each = on_record, .arg = &s},
                          .each = each,
                          .arg = arg};
-    int fault = place_of(r, consumer, &s.at);
+    int fault = place_of(r, consumer, &s.at, &s.thinned);
     if (fault == 0 && checkpoint.bytes)
         fault = export_place_read(checkpoint, r->epoch, &s.at);
     if (fault)
@@ -436,11 +449,6 @@ int redis_consumers(struct store *s, void (*each)(void *arg, const struct sl_con
 }
 
 /* ---- what is owed ---- */
-
-static bool is_before(const struct export_place *a, const struct export_place *b)
-{
-    return a->ms != b->ms ? a->ms < b->ms : a->number < b->number;
-}
 
 /* Commit time from which on everything is owed to a consumer; `lowest` is the place of the slowest. */
 static int64_t hold_of(struct redis *r, struct link *l, const struct state *state,

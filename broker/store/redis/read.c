@@ -150,14 +150,14 @@ static void give(struct giving *g, struct sl_slice bytes, const struct sl_record
     g->entry_seq = 0;
 }
 
-/* Lines g->next to `next` - 1 are not there. */
-static void give_gap(struct giving *g, uint64_t next, uint8_t reason)
+/* Lines before `next` are not there. */
+static void give_gap(struct giving *g, uint64_t next, uint64_t lines, uint8_t reason)
 {
     uint8_t bytes[GAP_BYTES];
     int64_t now_ns = sl_now_ns();
     struct sl_block_header facts = {.flags = SL_BLOCK_GAP,
                                     .gap_reason = reason,
-                                    .gap_lines = next - g->next,
+                                    .gap_lines = lines,
                                     .time_min_ns = now_ns,
                                     .time_max_ns = now_ns};
     sl_block_builder_reset(g->redis->gap, g->id);
@@ -174,16 +174,26 @@ static void give_gap(struct giving *g, uint64_t next, uint8_t reason)
         give(g, sl_slice(bytes, SL_RECORD_PREFIX_BYTES + block), &record, next);
 }
 
+static void give_known_gap(struct giving *g, uint64_t next, uint8_t reason)
+{
+    give_gap(g, next, next - g->next, reason);
+}
+
 /* What is missing between what is due and `next`: first what retention took, then damage. */
 static void give_hole(struct giving *g, uint64_t next)
 {
     uint64_t kept = g->now.kept_from;
     if (!g->stopped && g->next < kept && g->next < next)
-        give_gap(g, kept < next ? kept : next, SL_GAP_RETENTION);
+        give_known_gap(g, kept < next ? kept : next, SL_GAP_RETENTION);
     if (!g->stopped && g->next < next) {
         g->redis->damaged++;
-        give_gap(g, next, SL_GAP_DAMAGED);
+        give_known_gap(g, next, SL_GAP_DAMAGED);
     }
+}
+
+void records_give_lost(struct giving *g)
+{
+    give_gap(g, g->next, SL_GAP_LINES_UNKNOWN, SL_GAP_RETENTION);
 }
 
 static bool entry_parts(const redisReply *entry, uint64_t *ret_seq, struct head *ret_head,
@@ -237,7 +247,7 @@ static void give_entry(struct giving *g, const redisReply *entry)
     }
     g->redis->damaged++;
     if (g->next < seq + h.lines)
-        give_gap(g, seq + h.lines, SL_GAP_DAMAGED);
+        give_known_gap(g, seq + h.lines, SL_GAP_DAMAGED);
 }
 
 /* Some entries, and how the sandbox stands behind them. `back`: XREVRANGE from `low` down. */

@@ -32,6 +32,8 @@ struct giving {
  * was.
  */
 int records_give(struct giving *g, const char *low, bool begun, uint64_t until);
+/* A gap: lines before g->next that were not given before were taken by retention. */
+void records_give_lost(struct giving *g);
 
 /* ---- asking ---- */
 

@@ -79,6 +79,7 @@ int redis_open(const struct store_options *options, struct store **ret, const ch
     script_init(&note_script);
     script_init(&consumer_script);
     script_init(&lease_script);
+    script_init(&thin_script);
     struct redis *r = redis_new(options);
     if (!r)
         return -ENOMEM;

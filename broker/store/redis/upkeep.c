@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Retention: the oldest entries of a stream go, with the number that the sandbox begins at. */
+#include "export.h"
 #include "wire/timestamp.h"
-#include "writer.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -168,6 +168,7 @@ void upkeep_all(struct writer *w, struct compaction *compactions)
     while (!atomic_load(&r->closing) && step(w))
         ;
     sweep_ended(w);
+    export_thin_all(w);
     pthread_mutex_lock(&r->mutex);
     while (compactions) {
         struct compaction *next = compactions->next;

@@ -560,6 +560,9 @@ void *writer_main(void *arg)
         } else if (export_due(w)) {
             pthread_mutex_unlock(&r->mutex);
             export_step(w);
+        } else if (export_thin_due(w)) {
+            pthread_mutex_unlock(&r->mutex);
+            export_thin_step(w);
         } else if (upkeep_due(w)) {
             pthread_mutex_unlock(&r->mutex);
             upkeep_step(w);

@@ -24,6 +24,11 @@ struct writer {
     uint64_t sweep_at;       /* how far in the list the present one is */
     int64_t export_sweep_ns; /* the same, for what was not noted for export */
     uint64_t export_at;      /* by birth */
+    int64_t thin_ns;         /* when the log of notes is looked at next */
+    bool thinning;           /* it is being looked at, up to here: */
+    struct {
+        uint64_t ms, number;
+    } thin_at;
 };
 
 int writer_join(struct writer *w, struct sl_slice id, struct box **ret);
