@@ -117,8 +117,12 @@ static bool add_glob(struct grant *g, size_t *used, const json_t *one)
     if (!json_is_string(one))
         return false;
     size_t bytes = json_string_length(one) + 1;
-    if (g->globs == AUTH_GLOBS_MAX || *used + bytes > sizeof g->patterns)
+    if (g->globs == AUTH_GLOBS_MAX || *used + bytes > AUTH_GLOBS_BYTES)
         return false;
+    char *grown = realloc(g->patterns, *used + bytes);
+    if (!grown)
+        return false;
+    g->patterns = grown;
     memcpy(g->patterns + *used, json_string_value(one), bytes);
     *used += bytes;
     g->globs++;
@@ -202,8 +206,16 @@ int auth_check(const struct auth *a, const struct request *r, int64_t now_ns, st
     }
     if (!why)
         return 0;
+    grant_fini(ret);
     problem_set(ret_problem, PROBLEM_UNAUTHENTICATED, NULL, "%s", why);
     return AUTH_DENIED;
+}
+
+void grant_fini(struct grant *g)
+{
+    free(g->patterns);
+    g->patterns = NULL;
+    g->globs = 0;
 }
 
 bool grant_covers(const struct grant *g, struct sl_slice sandbox)

@@ -18,19 +18,21 @@ void auth_close(struct auth *a);
 enum auth_scope { SCOPE_READ = 1 << 0, SCOPE_WRITE = 1 << 1, SCOPE_ADMIN = 1 << 2 };
 enum { AUTH_GLOBS_MAX = 64, AUTH_GLOBS_BYTES = 4096 };
 
-/* What a request may do. */
+/* What a request may do. With `patterns` it is to be given back with grant_fini(). */
 struct grant {
     unsigned scopes;    /* enum auth_scope */
     int64_t expires_ns; /* CLOCK_REALTIME; INT64_MAX: never */
     uint64_t subject;   /* for limits: a hash of the token; 0 without one */
     bool all;           /* every sandbox */
     uint16_t globs;
-    char patterns[AUTH_GLOBS_BYTES]; /* `globs` texts, each NUL-terminated */
+    char *patterns; /* `globs` texts, each NUL-terminated; NULL: none. Not in the struct: most have few or
+                       none */
 };
 
-/* `a` NULL: everything is granted. > 0 (AUTH_DENIED) with *ret_problem: 401. */
+/* `a` NULL: everything is granted. > 0 (AUTH_DENIED) with *ret_problem: 401, nothing to give back. */
 enum { AUTH_DENIED = 1 };
 int auth_check(const struct auth *a, const struct request *r, int64_t now_ns, struct grant *ret,
                struct problem *ret_problem);
+void grant_fini(struct grant *g);
 /* May see this sandbox: else it does not exist for who asks. */
 bool grant_covers(const struct grant *g, struct sl_slice sandbox);

@@ -30,7 +30,8 @@ enum {
 };
 
 /* 405 where no route has a say. */
-static const char allow_all[] = "Allow: GET, HEAD, PUT, DELETE, POST, OPTIONS\r\n";
+#define ALL_METHODS "GET, HEAD, PUT, DELETE, POST, OPTIONS"
+static const char all_methods[] = ALL_METHODS, allow_all[] = "Allow: " ALL_METHODS "\r\n";
 
 static const char *reason_of(unsigned status)
 {
@@ -112,6 +113,7 @@ static void connection_free(struct connection *c)
     buffer_fini(&c->packed);
     gzip_free(c->gzip);
     dialect_free(c->dialect);
+    grant_fini(&c->grant);
     request_free(c->request);
     free(c);
 }
@@ -339,6 +341,29 @@ static void start(struct connection *c)
         c->handler->start(c);
 }
 
+/* What the path takes. A browser that asks first is let on to a path that is none, to read what is wrong. */
+static void answer_options(struct connection *c)
+{
+    struct problem problem;
+    const char *allow = NULL;
+    if (route_find(METHOD_OPTIONS, c->request->path, &c->match, &problem, &allow) != 0 && !allow) {
+        if (c->request->origin.bytes == 0) {
+            connection_problem(c, &problem, NULL);
+            return;
+        }
+        allow = all_methods;
+    }
+    struct buffer headers;
+    buffer_init(&headers, 0, 1024);
+    guard_preflight(c->request, allow, &headers);
+    buffer_append(&headers, "", 1);
+    if (headers.fault)
+        connection_abort(c);
+    else
+        connection_answer(c, 204, NULL, sl_slice(NULL, 0), (const char *)headers.memory);
+    buffer_fini(&headers);
+}
+
 static int http_request(struct server *s, struct lws *wsi, struct connection **slot)
 {
     *slot = NULL; /* user space is lws's and may hold an earlier request's */
@@ -362,7 +387,7 @@ static int http_request(struct server *s, struct lws *wsi, struct connection **s
         connection_problem(c, &problem, problem.code == PROBLEM_METHOD_NOT_ALLOWED ? allow_all : NULL);
     } else if (r->method == METHOD_OPTIONS) {
         c->until_close = c->until_close || body;
-        connection_answer(c, 204, NULL, sl_slice(NULL, 0), guard_preflight(r));
+        answer_options(c);
     } else if (route_find(r->method, r->path, &c->match, &problem, &allow) != 0) {
         char header[96];
         snprintf(header, sizeof header, "Allow: %s\r\n", allow ? allow : "");

@@ -38,7 +38,8 @@ struct door {
     uint64_t body_left;
     size_t discarded;
     struct head head;
-    struct buffer kept; /* of a head that is not whole */
+    struct buffer kept;  /* of a head that is not whole */
+    struct buffer query; /* of the last request */
     struct frame frame;
 };
 
@@ -118,6 +119,7 @@ static ssize_t pass_head(struct door *d, const struct source *s, uint8_t *data, 
 {
     static uint8_t scratch[HEAD_MAX_BYTES];
     d->passed = false;
+    buffer_fini(&d->query);
     for (;;) {
         ssize_t peeked = peek(s, scratch, sizeof scratch);
         if (peeked <= 0)
@@ -147,7 +149,11 @@ static ssize_t pass_head(struct door *d, const struct source *s, uint8_t *data, 
         size_t skip = d->head.skip;
         if (head_bytes - skip > capacity)
             return fail(EMSGSIZE);
-        size_t given = head_copy(sl_slice(view.data + skip, head_bytes - skip), data);
+        struct sl_slice head = sl_slice(view.data + skip, head_bytes - skip);
+        buffer_append_slice(&d->query, head_query(head));
+        if (d->query.fault)
+            return fail(ENOMEM);
+        size_t given = head_copy(head, data);
         take(s, scratch, head_bytes - before);
         buffer_fini(&d->kept);
         d->body_left = (uint64_t)d->head.body_bytes;
@@ -246,6 +252,7 @@ int door_enter(struct lws *wsi)
     d->wsi = wsi;
     d->fd = fd;
     buffer_init(&d->kept, 0, 2 * HEAD_MAX_BYTES);
+    buffer_init(&d->query, 0, HEAD_TARGET_MAX_BYTES);
     assert(!doors[fd]);
     doors[fd] = d;
     lws_set_opaque_user_data(wsi, d); /* lws has forgotten the descriptor when it says that it is closed */
@@ -259,6 +266,7 @@ void door_leave(struct lws *wsi)
         return;
     doors[d->fd] = NULL;
     buffer_fini(&d->kept);
+    buffer_fini(&d->query);
     free(d);
 }
 
@@ -273,6 +281,12 @@ int door_verdict(struct lws *wsi, struct problem *ret_problem)
     return DOOR_REFUSED;
 }
 
+struct sl_slice door_query(struct lws *wsi)
+{
+    const struct door *d = lws_get_opaque_user_data(wsi);
+    return d ? buffer_slice(&d->query) : sl_slice(NULL, 0);
+}
+
 bool door_behind(struct lws *wsi)
 {
     const struct door *d = lws_get_opaque_user_data(wsi);
@@ -285,6 +299,7 @@ void door_frames(struct lws *wsi)
     if (!d)
         return;
     d->mode = FRAMES;
+    buffer_fini(&d->query);
     frame_begin(&d->frame);
 }
 

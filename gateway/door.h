@@ -4,8 +4,9 @@
  * parser is not strict, so lws' own reads go through here: this file defines recv() and SSL_read() for the
  * program (a program's symbols come before a library's, ld.so(8)), hands on what is not a client's socket,
  * and for clients decides what lws gets:
- *  - of a request nothing until its head is whole and head.h finds one meaning in it, then exactly that head,
- *    then exactly its body; what was sent behind it stays in the kernel until lws asks for the next request;
+ *  - of a request nothing until its head is whole and head.h finds one meaning in it, then that head without
+ *    what only we read (head_copy), then exactly its body; what was sent behind it stays in the kernel until
+ *    lws asks for the next request;
  *  - of a head that is refused a request of our own, which connection.c answers with the problem;
  *  - of a WebSocket frames that frame.h takes; else the connection is closed with the code that says why.
  * So TLS is covered too, and requests that come in a row, and lws never holds input behind a request.
@@ -30,6 +31,8 @@ void door_leave(struct lws *wsi);
 /* Of the request that lws has just parsed: 0 taken; DOOR_REFUSED with *ret_problem; DOOR_UNKNOWN: hang up. */
 enum { DOOR_REFUSED = 1, DOOR_UNKNOWN = 2 };
 int door_verdict(struct lws *wsi, struct problem *ret_problem);
+/* That request's query, not decoded. Borrowed until the next one is read, or its WebSocket is open. */
+struct sl_slice door_query(struct lws *wsi);
 /*
  * More than that request stands in one TLS record with it: lws would not see it until more comes (it asks
  * SSL_pending() only behind a read that filled its buffer), so the connection has to close behind the answer.

@@ -96,13 +96,15 @@ void guard_cors(const struct request *r, struct buffer *out)
                        "Retry-After\r\n");
 }
 
-const char *guard_preflight(const struct request *r)
+void guard_preflight(const struct request *r, const char *allow, struct buffer *out)
 {
-    if (r->origin.bytes && allowed(r->origin))
-        return "Access-Control-Allow-Methods: GET, HEAD, PUT, DELETE, POST\r\n"
-               "Access-Control-Allow-Headers: Authorization, Content-Type, Last-Event-ID\r\n"
-               "Access-Control-Max-Age: 600\r\n";
-    return "Allow: GET, HEAD, PUT, DELETE, POST, OPTIONS\r\n";
+    bool may = r->origin.bytes && allowed(r->origin);
+    buffer_append_text(out, may ? "Access-Control-Allow-Methods: " : "Allow: ");
+    buffer_append_text(out, allow);
+    buffer_append_text(out, "\r\n");
+    if (may)
+        buffer_append_text(out, "Access-Control-Allow-Headers: Authorization, Content-Type, Last-Event-ID\r\n"
+                                "Access-Control-Max-Age: 600\r\n");
 }
 
 int guard_upgrade(const struct server *s, struct lws *wsi, const struct request *r,

@@ -19,7 +19,7 @@ int guard_upgrade(const struct server *s, struct lws *wsi, const struct request 
                   struct problem *ret_problem);
 /* Appends what a page of another origin needs to read the answer, when it may. */
 void guard_cors(const struct request *r, struct buffer *out);
-/* Headers of the answer to OPTIONS; static. */
-const char *guard_preflight(const struct request *r);
+/* Appends the headers of the answer to OPTIONS of a path that takes `allow`. */
+void guard_preflight(const struct request *r, const char *allow, struct buffer *out);
 /* Whether this `Host` value (or host part of an origin) names this machine's loopback. */
 bool guard_loopback_name(struct sl_slice host);

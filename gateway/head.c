@@ -113,6 +113,10 @@ static int target(struct head *h, struct sl_slice s)
             return refuse(h, PROBLEM_BAD_REQUEST, NULL,
                           "path and query can't hold NUL (%00) or a line's end (%0A, %0D)");
     }
+    unsigned parameters = 1;
+    for (size_t i = 0; i < s.bytes; i++)
+        if (s.data[i] == '&' && ++parameters > HEAD_PARAMETERS_MAX)
+            return refuse(h, PROBLEM_URI_TOO_LONG, NULL, "a query may have 500 parameters");
     return 0;
 }
 
@@ -276,13 +280,27 @@ int head_scan(struct head *h, struct sl_slice bytes, size_t *ret_bytes)
     }
 }
 
+struct sl_slice head_query(struct sl_slice head)
+{
+    const uint8_t *end = memchr(head.data, '\r', head.bytes);
+    const uint8_t *mark = memchr(head.data, '?', (size_t)(end - head.data));
+    const uint8_t *last = mark ? memchr(mark, ' ', (size_t)(end - mark)) : NULL;
+    return last ? sl_slice(mark + 1, (size_t)(last - mark) - 1) : sl_slice(head.data, 0);
+}
+
 size_t head_copy(struct sl_slice head, uint8_t *out)
 {
+    struct sl_slice query = head_query(head);
     size_t at = 0, written = 0;
+    if (query.data > head.data) {
+        written = (size_t)(query.data - head.data) - 1; /* the `?` too */
+        memcpy(out, head.data, written);
+        at = written + 1 + query.bytes;
+    }
     while (at < head.bytes) {
         const uint8_t *feed = memchr(head.data + at, '\n', head.bytes - at);
         size_t bytes = feed ? (size_t)(feed - head.data) + 1 - at : head.bytes - at;
-        if (at == 0 || is_read(sl_slice(head.data + at, bytes))) {
+        if (written == 0 || out[written - 1] != '\n' || is_read(sl_slice(head.data + at, bytes))) {
             memcpy(out + written, head.data + at, bytes);
             written += bytes;
         }

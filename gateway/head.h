@@ -20,6 +20,7 @@ enum {
     HEAD_MAX_BYTES = 25 << 10, /* the request line and the fields */
     HEAD_FIELDS_MAX = 100,
     HEAD_READ_MAX = 40, /* of those that anybody here reads; lws' table has room for about 90 parts */
+    HEAD_PARAMETERS_MAX = 500,
 };
 
 struct head {
@@ -43,9 +44,12 @@ void head_begin(struct head *h);
  * h->body_bytes follow. HEAD_MORE: it goes on. HEAD_REFUSED: h->problem; the connection can't be used again.
  */
 int head_scan(struct head *h, struct sl_slice bytes, size_t *ret_bytes);
+/* The query of a head that was taken: what stands behind the first `?` of its target. Borrowed. */
+struct sl_slice head_query(struct sl_slice head);
 /*
- * Copies a head that was taken (from h->skip on) without the fields that nobody here reads, and returns the
- * bytes written, never more than it had. libwebsockets 4.1.6 hangs up on some that are in order: names of one
- * letter with an empty or long value, bytes beyond ASCII, more than 90 fields.
+ * Copies a head that was taken (from h->skip on) without its query and the fields that nobody here reads, and
+ * returns the bytes written, never more than it had. libwebsockets 4.1.6 hangs up on some fields that are in
+ * order: names of one letter with an empty or long value, bytes beyond ASCII, more than 90 fields. Of a query
+ * it takes about 90 parameters, drops the rest without a word, splits at `;` too, and changes names.
  */
 size_t head_copy(struct sl_slice head, uint8_t *out);

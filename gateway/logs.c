@@ -6,6 +6,7 @@
 #include "access.h"
 #include "dialects/dialect.h"
 #include "handlers.h"
+#include "lag.h"
 #include "options.h"
 #include "reader.h"
 #include "server.h"
@@ -27,9 +28,8 @@ struct logs {
     struct reader *reader;
     struct reader_options reader_options; /* to ask again with */
     struct cursor after, before;
-    int64_t ahead_ns;  /* since when a cursor is ahead of the log; 0: it is not */
-    uint64_t mark_seq; /* the newest line at mark_ns, that it was not given by then; 0: it had all */
-    int64_t mark_ns;
+    int64_t ahead_ns; /* since when a cursor is ahead of the log; 0: it is not */
+    struct lag lag;
     bool told_line;     /* counted */
     bool told_end;      /* the end stands in `tail` */
     struct buffer tail; /* what comes around the reader's bytes: retry, comments, the end */
@@ -78,9 +78,7 @@ static bool expired(struct logs *l, const struct cursor *cursor, const char *nam
 static bool ahead(struct logs *l)
 {
     uint64_t last = reader_place(l->reader)->last_seq;
-    const char *name = l->after.seq > last    ? (l->query.resumes ? "Last-Event-ID" : "after")
-                       : l->before.seq > last ? "before"
-                                              : NULL;
+    const char *name = l->after.seq > last ? l->query.after_name : l->before.seq > last ? "before" : NULL;
     int64_t now_ns = sl_monotonic_ns();
     struct problem p;
     if (!name)
@@ -103,7 +101,7 @@ static bool no_stream(struct logs *l)
     struct connection *c = l->c;
     const struct sl_place *place = reader_place(l->reader);
     struct problem p;
-    if ((l->query.after.bytes && expired(l, &l->after, l->query.resumes ? "Last-Event-ID" : "after", &p)) ||
+    if ((l->query.after.bytes && expired(l, &l->after, l->query.after_name, &p)) ||
         (l->query.before.bytes && expired(l, &l->before, "before", &p))) {
         refuse(l, &p);
         return true;
@@ -227,6 +225,13 @@ static void piece_of_tail(struct logs *l, struct piece *ret)
     ret->bytes = l->tail.bytes - l->tail_at;
 }
 
+/* What lws sends, what is compressed and what is counted against an allowance goes in smaller ones. */
+static size_t piece_bytes(const struct connection *c)
+{
+    return c->tls || c->gzip || options.max_bytes_per_token ? CONNECTION_PIECE_BYTES
+                                                            : READER_BULK_PIECE_BYTES;
+}
+
 static void next(void *user, struct piece *ret)
 {
     struct logs *l = user;
@@ -236,7 +241,7 @@ static void next(void *user, struct piece *ret)
         piece_of_tail(l, ret);
         return;
     }
-    reader_piece(l->reader, c->websocket ? 0 : CONNECTION_PIECE_BYTES, &ret->data, &ret->bytes);
+    reader_piece(l->reader, c->websocket ? 0 : piece_bytes(c), &ret->data, &ret->bytes);
     enum reader_state state = reader_state(l->reader);
     bool over = state == READER_ENDED || state == READER_FAILED;
     if (ret->bytes && !l->told_line) {
@@ -288,31 +293,14 @@ static void ask(struct logs *l)
         changed(l);
 }
 
-static uint64_t lag(const struct logs *l)
-{
-    uint64_t newest = reader_newest(l->reader), given = reader_last_given(l->reader);
-    return newest > given ? newest - given : 0;
-}
-
-/* For how long it is behind: since it was not given the line that was the newest then. */
-static void mark(struct logs *l, int64_t now_ns)
-{
-    if (l->mark_seq && reader_last_given(l->reader) >= l->mark_seq)
-        l->mark_seq = 0;
-    if (!l->mark_seq && lag(l)) {
-        l->mark_seq = reader_newest(l->reader);
-        l->mark_ns = now_ns;
-    }
-}
-
 static void report(void *user, struct follower_report *ret)
 {
     struct logs *l = user;
     static const char *const formats[] = {
         [QUERY_TEXT] = "text", [QUERY_NDJSON] = "ndjson", [QUERY_SSE] = "sse"};
     ret->format = l->c->websocket ? "websocket" : l->c->dialect ? "dialect" : formats[l->style.format];
-    ret->lag_lines = lag(l);
-    ret->lag_ns = l->mark_seq && ret->lag_lines ? sl_monotonic_ns() - l->mark_ns : 0;
+    ret->lag_lines = lag_lines(reader_newest(l->reader), reader_last_given(l->reader));
+    ret->lag_ns = lag_lasts_ns(&l->lag, reader_last_given(l->reader), sl_monotonic_ns());
 }
 
 static void tick(void *user, int64_t now_ns)
@@ -327,7 +315,7 @@ static void tick(void *user, int64_t now_ns)
     if (reader_tick(l->reader, now_ns))
         changed(l);
     if (l->c->stream)
-        mark(l, now_ns);
+        lag_note(&l->lag, reader_newest(l->reader), reader_last_given(l->reader), now_ns);
     if (l->c->grant.expires_ns <= sl_now_ns() && l->c->stream) {
         reader_stop(l->reader, RENDER_EXPIRED);
         connection_more(l->c);
@@ -415,7 +403,7 @@ static void start(struct connection *c)
         return;
     }
     if ((!c->dialect && query_parse(&input, &l->query, &p) != 0) ||
-        parse_cursor(c, l->query.after, l->query.resumes ? "Last-Event-ID" : "after", &l->after, &p) != 0 ||
+        parse_cursor(c, l->query.after, l->query.after_name, &l->after, &p) != 0 ||
         parse_cursor(c, l->query.before, "before", &l->before, &p) != 0 ||
         filter_new(&l->query, &l->filter, &p) != 0) {
         connection_problem(c, &p, NULL);
@@ -427,18 +415,20 @@ static void start(struct connection *c)
         l->query.format = QUERY_TEXT;
     l->style = render_style_of(&l->query, false);
     c->user = l;
-    l->reader_options = (struct reader_options){.server = c->server,
-                                                .sandbox = c->match.id,
-                                                .query = &l->query,
-                                                .filter = l->filter,
-                                                .style = l->style,
-                                                .has_after = l->query.after.bytes > 0,
-                                                .after_seq = l->after.seq,
-                                                .has_before = l->query.before.bytes > 0,
-                                                .before_seq = l->before.seq,
-                                                .grace_ns = options.broker_grace_ns,
-                                                .changed = changed,
-                                                .arg = l};
+    l->reader_options = (struct reader_options){
+        .server = c->server,
+        .sandbox = c->match.id,
+        .query = &l->query,
+        .filter = l->filter,
+        .style = l->style,
+        .has_after = l->query.after.bytes > 0,
+        .after_seq = l->after.seq,
+        .has_before = l->query.before.bytes > 0,
+        .before_seq = l->before.seq,
+        .fill_bytes = l->query.follow || c->websocket ? READER_FILL_BYTES : READER_BULK_BYTES,
+        .grace_ns = options.broker_grace_ns,
+        .changed = changed,
+        .arg = l};
     ask(l);
 }
 

@@ -7,9 +7,8 @@
 #include "access.h"
 #include "handlers.h"
 #include "label.h"
+#include "many_inner.h"
 #include "options.h"
-#include "raw.h"
-#include "reader.h"
 #include "server.h"
 #include "wire/timestamp.h"
 #include <errno.h>
@@ -18,54 +17,8 @@
 
 #define KEEP_ALIVE_NS (INT64_C(15) * 1000000000)
 #define POLL_NS       (INT64_C(2) * 1000000000) /* how soon a sandbox that comes to match joins */
-#define PATIENCE_NS   (INT64_C(200) * 1000000)  /* how long lines at hand wait for those of a slow member */
 
-enum {
-    MEMBER_FILL_BYTES = 16 << 10,
-    OUT_FILL_BYTES = 64 << 10,
-    OUT_MAX_BYTES = 64 << 20,
-    ANSWER_MS = 10000,
-};
-
-struct member {
-    struct reader *reader;
-    struct render render;
-    bool ready;  /* its place is known, `render` is made */
-    bool ended;  /* its end was told */
-    bool named;  /* by sandbox=, not by a label */
-    unsigned at; /* in many->cursor */
-    size_t id_bytes;
-    uint8_t id[SL_ID_MAX_BYTES];
-};
-
-struct many {
-    struct connection *c;
-    struct query query;   /* what was asked */
-    struct query of_each; /* without limits, which count over all */
-    struct query of_new;  /* likewise; of a sandbox that came while others were followed: no tail cuts it */
-    int64_t began_ns;
-    struct render_style style;
-    struct filter *filter;
-    struct member **members;
-    size_t count, capacity;
-    struct cursor *cursor; /* CURSOR_SET_MAX, one per member, in the order of members */
-    struct cursor *sorted; /* the same, for rendering */
-    struct cursor *resume; /* what `after` names */
-    size_t resume_count;
-    char *cursor_text;       /* CURSOR_SET_TEXT_BYTES */
-    struct sl_writer labels; /* pairs that members match; empty: only named ones */
-    uint16_t label_count;
-    struct upstream_call *listing;
-    bool listed; /* the first list has come */
-    uint64_t page;
-    int64_t poll_ns;
-    int64_t waits_ns; /* since when lines at hand wait for others */
-    uint64_t given_lines, given_bytes;
-    struct buffer out;
-    size_t out_at;
-    bool limit_reached;
-    bool over;
-};
+enum { MEMBER_FILL_BYTES = 16 << 10, OUT_MAX_BYTES = 64 << 20 };
 
 static void changed(void *arg);
 
@@ -168,25 +121,6 @@ static void drop_ended(struct many *l)
     l->count = kept;
 }
 
-/* Its first answer has come; false: it has not. */
-static bool get_ready(struct many *l, struct member *m)
-{
-    enum reader_state state = reader_state(m->reader);
-    if (m->ready)
-        return true;
-    if (state != READER_READS && state != READER_ENDED)
-        return false;
-    const struct sl_place *place = reader_place(m->reader);
-    uint64_t seq = l->cursor[m->at].seq;
-    /* a tail skips lines: who resumes before a line of it came goes on behind what was skipped */
-    if (seq == 0)
-        seq = reader_last_given(m->reader);
-    render_begin(&m->render, &l->style, id_of(m), reader_epoch(m->reader), place->birth);
-    l->cursor[m->at] = cursor_of(id_of(m), reader_epoch(m->reader), place->birth, seq);
-    m->ready = true;
-    return true;
-}
-
 /* ---- sandboxes of a label ---- */
 
 static void ask_list(struct many *l);
@@ -238,9 +172,8 @@ static void ask_list(struct many *l)
     if (sl_client_message_new(SL_LIST, 512 + l->labels.bytes, &request, &w) < 0)
         return; /* the next poll tries again */
     sl_list_encode(&w, &list);
-    int64_t timeout_ms =
-        upstream_missing(l->c->server->upstream) ? options.broker_grace_ns / SL_NS_PER_MS + 1 : ANSWER_MS;
-    l->listing = upstream_ask(l->c->server->upstream, request, &w, timeout_ms, listed, l);
+    struct upstream *u = l->c->server->upstream;
+    l->listing = upstream_ask(u, request, &w, upstream_patience_ms(u, options.broker_grace_ns), listed, l);
 }
 
 /* ---- the first answers ---- */
@@ -251,7 +184,7 @@ static bool expired(struct many *l, const struct member *m, struct problem *p)
     if (!after || cursor_check(after, id_of(m), reader_epoch(m->reader), reader_place(m->reader)->birth) !=
                       CURSOR_EXPIRED)
         return false;
-    problem_set(p, PROBLEM_CURSOR_EXPIRED, "after",
+    problem_set(p, PROBLEM_CURSOR_EXPIRED, l->query.after_name,
                 "this cursor belongs to a log that is no more; start anew");
     return true;
 }
@@ -281,7 +214,7 @@ static bool all_found(struct many *l)
                 access_refuse(l->c, &p, 0);
                 return false;
             }
-            get_ready(l, m);
+            many_get_ready(l, m);
         }
     }
     return true;
@@ -320,123 +253,6 @@ static void changed(void *arg)
     }
 }
 
-/* ---- the merge ---- */
-
-static struct sl_slice cursor_now(struct many *l)
-{
-    memcpy(l->sorted, l->cursor, l->count * sizeof *l->sorted);
-    size_t known = 0;
-    for (size_t i = 0; i < l->count; i++)
-        if (l->members[i]->ready)
-            l->sorted[known++] = l->cursor[i];
-    return sl_slice(l->cursor_text, cursor_set_render(l->sorted, known, l->cursor_text));
-}
-
-static void tell_member_end(struct many *l, struct member *m, enum render_end_reason reason)
-{
-    const struct sl_place *place = reader_place(m->reader);
-    m->ended = true;
-    if (reader_state(m->reader) == READER_FAILED) {
-        l->over = true; /* a stream with a hole would look whole */
-        connection_abort(l->c);
-        return;
-    }
-    if (l->c->websocket || l->query.follow || l->style.format == QUERY_SSE)
-        render_end(&m->render, &l->out,
-                   &(struct render_end){.reason = reason,
-                                        .has_exit = place->has_exit,
-                                        .exit_code = place->exit_code,
-                                        .last_seq = place->last_seq,
-                                        .lost = place->lost});
-}
-
-/* Renders one item; false: the limit does not let it through. */
-static bool give(struct many *l, struct member *m, struct raw_item *item)
-{
-    const struct query *q = &l->query;
-    if (item->is_gap) {
-        item->gap.cursor = cursor_now(l);
-        render_gap(&m->render, &l->out, &item->gap);
-        return true;
-    }
-    size_t bytes = render_text_bytes(&item->line);
-    if ((q->has_limit && l->given_lines >= q->limit) ||
-        (q->has_limit_bytes && l->given_bytes + bytes > q->limit_bytes))
-        return false;
-    l->cursor[m->at].seq = item->line.seq;
-    item->line.cursor = cursor_now(l);
-    render_line(&m->render, &l->out, &item->line);
-    l->given_lines++;
-    l->given_bytes += bytes;
-    return true;
-}
-
-/* The member whose next line is the oldest; NULL: nothing now. *ret_item is borrowed from its reader. */
-static struct member *oldest(struct many *l, struct raw_item *ret_item, bool *ret_loading)
-{
-    struct member *best = NULL;
-    *ret_loading = false;
-    for (size_t i = 0; i < l->count; i++) {
-        struct member *m = l->members[i];
-        struct raw_item item;
-        uint8_t *data = NULL;
-        size_t bytes = 0;
-        if (m->ended)
-            continue;
-        if (get_ready(l, m))
-            reader_piece(m->reader, 0, &data, &bytes);
-        enum reader_state state = reader_state(m->reader);
-        if (bytes == 0) {
-            if (state == READER_UNKNOWN)
-                m->ended = true; /* it was deleted before it was read */
-            else if (state == READER_ENDED || state == READER_FAILED)
-                tell_member_end(l, m, reader_end(m->reader));
-            else if (!reader_idle(m->reader))
-                *ret_loading = true;
-            continue;
-        }
-        raw_read(sl_slice(data, bytes), &item);
-        /* a gap stands before the line that comes next, whatever the time: at once */
-        if (!best || item.is_gap || (!ret_item->is_gap && item.line.time_ns < ret_item->line.time_ns)) {
-            best = m;
-            *ret_item = item;
-        }
-    }
-    return best;
-}
-
-static void merge(struct many *l)
-{
-    struct raw_item item;
-    bool loading;
-    while (l->out.bytes - l->out_at < OUT_FILL_BYTES && !l->limit_reached && !l->over && !l->out.fault) {
-        struct member *m = oldest(l, &item, &loading);
-        if (!m)
-            break;
-        int64_t now_ns = sl_monotonic_ns();
-        if (loading && l->waits_ns == 0)
-            l->waits_ns = now_ns;
-        if (loading && now_ns - l->waits_ns < PATIENCE_NS)
-            return;
-        l->waits_ns = 0;
-        l->limit_reached = !give(l, m, &item);
-        if (!l->limit_reached)
-            reader_took(m->reader, item.bytes);
-    }
-    if (l->query.has_limit && l->given_lines >= l->query.limit)
-        l->limit_reached = true;
-    if (l->limit_reached && !l->over) {
-        for (size_t i = 0; i < l->count; i++)
-            if (!l->members[i]->ended && l->members[i]->ready) {
-                struct reader *r = l->members[i]->reader;
-                reader_stop(r, RENDER_LIMIT);
-                /* one may have been read to its end, and still not have been given all of it */
-                tell_member_end(l, l->members[i], reader_exhausted(r) ? reader_end(r) : RENDER_LIMIT);
-            }
-        l->over = true;
-    }
-}
-
 static bool all_ended(const struct many *l)
 {
     if (l->label_count && l->query.follow)
@@ -452,11 +268,11 @@ static void next(void *user, struct piece *ret)
     struct many *l = user;
     *ret = (struct piece){0};
     if (l->out_at == l->out.bytes) {
-        buffer_shrink(&l->out, 4 * OUT_FILL_BYTES);
+        buffer_shrink(&l->out, 4 * MANY_FILL_BYTES);
         buffer_cut(&l->out, 0);
         l->out_at = 0;
     }
-    merge(l);
+    many_merge(l);
     if (!buffer_room(&l->out, CONNECTION_BACK_BYTES)) {
         connection_abort(l->c);
         return;
@@ -469,7 +285,7 @@ static void next(void *user, struct piece *ret)
     ret->last = over && ret->bytes == left;
     if (ret->last)
         connection_close_with(l->c, l->c->server->stop_ns ? 1012 : 1000,
-                              l->count <= 4 ? cursor_now(l) : sl_slice(NULL, 0));
+                              l->count <= 4 ? many_cursor(l) : sl_slice(NULL, 0));
 }
 
 static void sent(void *user, size_t bytes)
@@ -482,8 +298,12 @@ static void tick(void *user, int64_t now_ns)
 {
     struct many *l = user;
     bool news = false;
-    for (size_t i = 0; i < l->count; i++)
-        news = reader_tick(l->members[i]->reader, now_ns) || news;
+    for (size_t i = 0; i < l->count; i++) {
+        struct member *m = l->members[i];
+        news = reader_tick(m->reader, now_ns) || news;
+        if (m->ready)
+            lag_note(&m->lag, reader_newest(m->reader), reader_last_given(m->reader), now_ns);
+    }
     if (l->label_count && l->query.follow && l->c->stream)
         drop_ended(l);
     if (l->label_count && !l->listing && now_ns >= l->poll_ns && (l->query.follow || !l->listed))
@@ -501,6 +321,21 @@ static void tick(void *user, int64_t now_ns)
     }
     if (news || l->waits_ns)
         changed(l);
+}
+
+static void report(void *user, struct follower_report *ret)
+{
+    const struct many *l = user;
+    int64_t now_ns = sl_monotonic_ns();
+    ret->format = l->c->websocket ? "websocket" : l->style.format == QUERY_SSE ? "sse" : "ndjson";
+    for (size_t i = 0; i < l->count; i++) {
+        const struct member *m = l->members[i];
+        if (!m->ready)
+            continue;
+        int64_t lag_ns = lag_lasts_ns(&m->lag, reader_last_given(m->reader), now_ns);
+        ret->lag_lines += lag_lines(reader_newest(m->reader), reader_last_given(m->reader));
+        ret->lag_ns = lag_ns > ret->lag_ns ? lag_ns : ret->lag_ns;
+    }
 }
 
 static void stop(void *user)
@@ -580,8 +415,7 @@ static int check_query(struct many *l, struct problem *p)
         return 1;
     }
     if (l->query.after.bytes && cursor_set_parse(l->query.after, l->resume, &l->resume_count) != CURSOR_OK) {
-        problem_set(p, PROBLEM_INVALID_PARAMETER, l->query.resumes ? "Last-Event-ID" : "after",
-                    "not a cursor of this stream");
+        problem_set(p, PROBLEM_INVALID_PARAMETER, l->query.after_name, "not a cursor of this stream");
         return 1;
     }
     if (l->query.format == QUERY_TEXT)
@@ -654,5 +488,11 @@ static void start(struct connection *c)
         ask_list(l);
 }
 
-const struct handler many_handler = {
-    .start = start, .next = next, .sent = sent, .gone = gone, .tick = tick, .stop = stop, .hung_up = hung_up};
+const struct handler many_handler = {.start = start,
+                                     .next = next,
+                                     .sent = sent,
+                                     .gone = gone,
+                                     .tick = tick,
+                                     .stop = stop,
+                                     .hung_up = hung_up,
+                                     .report = report};

@@ -80,7 +80,7 @@ static void follower_members(struct json *j, const struct server *s)
         else
             json_none(j); /* several */
         json_key(j, "format");
-        json_text(j, r->format ? r->format : c->websocket ? "websocket" : "many");
+        json_text(j, r->format ? r->format : "export"); /* whose lag is in /v1/export */
         seconds_member(j, "for_seconds", now_ns - c->started_ns);
         json_key(j, "sent_bytes");
         json_u64(j, c->bytes_sent);
@@ -152,7 +152,7 @@ static void start(struct connection *c)
         answer_status(c);
         return;
     default:
-        answer_text(c, 200, "alive\n");
+        answer_text(c, 200, "ok\n");
     }
 }
 

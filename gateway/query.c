@@ -211,6 +211,7 @@ static int take(struct query *q, enum parameter parameter, const struct query_pa
         return query_time(value, now_ns, &q->until_ns) == 0 ? 0 : invalid(p, pair, time_rule);
     case P_AFTER:
         q->after = value;
+        q->after_name = is(pair->name, "cursor") ? "cursor" : "after";
         return 0;
     case P_BEFORE:
         q->before = value;
@@ -295,6 +296,7 @@ int query_parse(const struct query_input *input, struct query *ret, struct probl
         q.wait_ns = 0;
     if (input->last_event_id.bytes) {
         q.after = input->last_event_id;
+        q.after_name = "Last-Event-ID";
         q.resumes = true;
         /* An EventSource comes back to the URL it began with. What tail and an age cut off was cut off then;
          * taken again they would cut off what came while it was away. */

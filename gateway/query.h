@@ -57,6 +57,7 @@ struct query {
     uint64_t limit;
     uint64_t limit_bytes;
     struct sl_slice after;        /* cursor text, not parsed; empty: none */
+    const char *after_name;       /* as what it was given */
     struct sl_slice before;       /* likewise */
     struct sl_slice container;    /* valid, not empty when has_container */
     struct sl_slice grep;         /* empty: none */

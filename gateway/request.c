@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "request.h"
+#include "door.h"
+#include "head.h"
 #include <errno.h>
 #include <stdlib.h>
 
@@ -34,31 +36,13 @@ static struct sl_slice take(struct arena *a, struct lws *wsi, enum lws_token_ind
     return s;
 }
 
-/* lws can't tell an empty argument from the end by its length, so they are counted by copying. */
-static size_t pairs_count(struct lws *wsi)
+static struct sl_slice keep(struct arena *a, struct sl_slice s)
 {
-    static char scratch[1 << 16]; /* no header is longer: max_http_header_data has 16 bits */
-    size_t count = 0;
-    if (lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_URI_ARGS) <= 0)
-        return 0;
-    while (count < QUERY_PAIRS_MAX &&
-           lws_hdr_copy_fragment(wsi, scratch, sizeof scratch, WSI_TOKEN_HTTP_URI_ARGS, (int)count) >= 0)
-        count++;
-    return count;
-}
-
-/* lws has split at `&` and decoded; what was an encoded `=` in a name is `_` by now. */
-static void take_pair(struct arena *a, struct lws *wsi, int index, struct query_pair *ret)
-{
-    int bytes = lws_hdr_copy_fragment(wsi, a->at, (int)(a->end - a->at), WSI_TOKEN_HTTP_URI_ARGS, index);
-    if (bytes < 0)
-        bytes = 0;
-    const char *equals = memchr(a->at, '=', (size_t)bytes);
-    size_t name = equals ? (size_t)(equals - a->at) : (size_t)bytes;
-    ret->name = sl_slice(a->at, name);
-    ret->value = equals ? sl_slice(equals + 1, (size_t)bytes - name - 1) : sl_slice(a->at, 0);
-    ret->bare = !equals;
-    a->at += bytes + 1;
+    struct sl_slice kept = sl_slice(a->at, s.bytes);
+    if (s.bytes)
+        memcpy(a->at, s.data, s.bytes);
+    a->at += s.bytes;
+    return kept;
 }
 
 static int64_t length_of(struct sl_slice text)
@@ -110,12 +94,16 @@ int request_read(struct lws *wsi, bool websocket, struct request **ret)
                                                     WSI_TOKEN_HTTP_CONTENT_LENGTH,
                                                     WSI_TOKEN_CONNECTION,
                                                     WSI_TOKEN_HTTP};
-    size_t count = pairs_count(wsi), text = 64, head = 0;
-    size_t target = (size_t)lws_hdr_total_length(wsi, path);
-    int args = lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_URI_ARGS);
-    if (args > 0)
-        target += (size_t)args;
-    text += target + 2 * count + 2;
+    static struct query_pair pairs[QUERY_PAIRS_MAX];
+    static uint8_t scratch[HEAD_TARGET_MAX_BYTES];
+    struct problem problem;
+    struct sl_slice query = door_query(wsi);
+    size_t count = 0, text = 64, head = 0;
+    size_t target = (size_t)lws_hdr_total_length(wsi, path) + query.bytes;
+    /* head.h has refused what can't be split */
+    if (query.bytes > sizeof scratch || query_split(query, scratch, pairs, &count, &problem) != 0)
+        return -EINVAL;
+    text += target + 2;
     for (size_t i = 0; i < sizeof copied / sizeof *copied; i++)
         if (lws_hdr_total_length(wsi, copied[i]) > 0)
             text += (size_t)lws_hdr_total_length(wsi, copied[i]) + 2;
@@ -136,8 +124,11 @@ int request_read(struct lws *wsi, bool websocket, struct request **ret)
     r->head_bytes = head;
     r->target_bytes = target;
     r->path = take(&a, wsi, path);
-    for (size_t i = 0; i < count; i++)
-        take_pair(&a, wsi, (int)i, &r->pairs[i]);
+    for (size_t i = 0; i < count; i++) {
+        r->pairs[i] = (struct query_pair){.bare = pairs[i].bare};
+        r->pairs[i].name = keep(&a, pairs[i].name);
+        r->pairs[i].value = keep(&a, pairs[i].value);
+    }
     r->host = take(&a, wsi, WSI_TOKEN_HOST);
     r->origin = take(&a, wsi, WSI_TOKEN_ORIGIN);
     r->accept = take(&a, wsi, WSI_TOKEN_HTTP_ACCEPT);

@@ -15,7 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { ANSWER_MS = 10000, LIST_DEFAULT = 100 };
+enum { LIST_DEFAULT = 100 };
 
 struct asking {
     struct connection *c;
@@ -211,9 +211,8 @@ static void erased(void *arg, int fault, uint8_t status, struct sl_reader *body)
 static void ask(struct asking *a, nng_msg *request, const struct sl_writer *w, upstream_done *done)
 {
     assert(!w->failed);
-    int64_t timeout_ms =
-        upstream_missing(a->c->server->upstream) ? options.broker_grace_ns / SL_NS_PER_MS + 1 : ANSWER_MS;
-    a->call = upstream_ask(a->c->server->upstream, request, w, timeout_ms, done, a);
+    struct upstream *u = a->c->server->upstream;
+    a->call = upstream_ask(u, request, w, upstream_patience_ms(u, options.broker_grace_ns), done, a);
     if (!a->call)
         answer_fault(a->c, -ENOMEM);
 }

@@ -194,7 +194,9 @@ static void found(void *arg, int fault, const struct upstream_page *page)
 {
     struct reader *r = arg;
     r->call = NULL;
-    if (fault) {
+    if (fault == -ETIMEDOUT && r->state == READER_FINDS) {
+        reader_fail(r, fault); /* it was given its time */
+    } else if (fault) {
         reader_retry_later(r, fault);
     } else if (!page->part.found && r->wait_until_ns > sl_monotonic_ns()) {
         r->away_ns = 0;
@@ -243,13 +245,10 @@ void reader_seek(struct reader *r)
     struct upstream_read read = {
         .entry = {.sandbox = r->sandbox, .how = SL_READ_FROM, .value = first_wanted(r)},
         .max_bytes = SL_PAGE_MAX_BYTES,
-        .timeout_ms = READER_TIMEOUT_MS,
+        .timeout_ms = upstream_patience_ms(r->server->upstream, r->grace_ns),
     };
-    if (upstream_missing(r->server->upstream)) {
-        if (r->away_ns == 0)
-            r->away_ns = now_ns;
-        read.timeout_ms = r->grace_ns / SL_NS_PER_MS + 1;
-    }
+    if (upstream_missing(r->server->upstream) && r->away_ns == 0)
+        r->away_ns = now_ns;
     if (seek == SEEK_TIME) {
         read.entry.how = SL_READ_TIME;
         read.entry.value = (uint64_t)r->query->since_ns;

@@ -96,6 +96,11 @@ const char *upstream_missing(const struct upstream *u)
     return u->connected ? NULL : u->missing;
 }
 
+int64_t upstream_patience_ms(const struct upstream *u, int64_t grace_ns)
+{
+    return upstream_missing(u) ? grace_ns / 1000000 + 1 : UPSTREAM_ANSWER_MS;
+}
+
 static void answered(void *arg, int fault, const struct sl_message_head *head, struct sl_reader *body)
 {
     struct upstream_call *call = arg;

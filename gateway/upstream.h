@@ -29,6 +29,13 @@ void upstream_set_keys(struct upstream *u, struct sl_link_keys *keys);
 /* NULL while connected, else a sentence. */
 const char *upstream_missing(const struct upstream *u);
 
+/*
+ * How long a first answer is waited for, so that a client hears of a broker that is away (`grace_ns`), or
+ * there and silent, within 5 s.
+ */
+enum { UPSTREAM_ANSWER_MS = 4000 };
+int64_t upstream_patience_ms(const struct upstream *u, int64_t grace_ns);
+
 /* When fault is 0, `status` is SL_STATUS_OK, NOT_FOUND, or one of the export's; `body` stands behind the
  * head. */
 typedef void upstream_done(void *arg, int fault, uint8_t status, struct sl_reader *body);

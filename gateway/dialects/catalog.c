@@ -6,8 +6,6 @@
 #include <assert.h>
 #include <errno.h>
 
-enum { CATALOG_ANSWER_MS = 10000 };
-
 static void finish(struct catalog *c, int fault, uint64_t next_page)
 {
     c->done(c->arg, fault, next_page);
@@ -21,9 +19,8 @@ static bool enough(const struct catalog *c)
 static void ask(struct catalog *c, nng_msg *request, const struct sl_writer *w, upstream_done *done)
 {
     assert(!w->failed);
-    int64_t timeout_ms = upstream_missing(c->server->upstream) ? options.broker_grace_ns / SL_NS_PER_MS + 1
-                                                               : CATALOG_ANSWER_MS;
-    c->call = upstream_ask(c->server->upstream, request, w, timeout_ms, done, c);
+    struct upstream *u = c->server->upstream;
+    c->call = upstream_ask(u, request, w, upstream_patience_ms(u, options.broker_grace_ns), done, c);
     if (!c->call)
         finish(c, -ENOMEM, 0);
 }

@@ -168,6 +168,27 @@ static void bombs_are_refused_before_they_are_whole(void **state)
     assert_int_equal(judge_many("GET / HTTP/1.1\r\nHost: a\r\nX: ", "a", HEAD_FIELDS_MAX_BYTES, "", &h), 431);
 }
 
+/* lws dropped what came behind some ninety parameters, without a word: a whole log for a page of it. */
+static void many_parameters_are_refused_and_none_reaches_lws(void **state)
+{
+    (void)state;
+    uint8_t out[256];
+    struct head h;
+    static const char head[] = "GET /a?b=c;d&e%3d=?f HTTP/1.1\r\nHost: c\r\n\r\n";
+    static const char want[] = "GET /a HTTP/1.1\r\nHost: c\r\n\r\n";
+    size_t bytes = head_copy(sl_slice_of(head), out);
+    assert_int_equal(bytes, sizeof want - 1);
+    assert_memory_equal(out, want, bytes);
+    assert_true(sl_slice_equal(head_query(sl_slice_of(head)), sl_slice_of("b=c;d&e%3d=?f")));
+    assert_int_equal(head_query(sl_slice_of(want)).bytes, 0);
+    bytes = head_copy(sl_slice_of("GET /a? HTTP/1.1\r\nHost: c\r\n\r\n"), out);
+    assert_int_equal(bytes, sizeof want - 1);
+    assert_memory_equal(out, want, bytes);
+    static const char end[] = " HTTP/1.1\r\nHost: a\r\n\r\n";
+    assert_int_equal(judge_many("GET /?a", "&a", HEAD_PARAMETERS_MAX - 1, end, &h), 0);
+    assert_int_equal(judge_many("GET /?a", "&a", HEAD_PARAMETERS_MAX, end, &h), 414);
+}
+
 static void a_copy_holds_what_is_read_and_nothing_else(void **state)
 {
     (void)state;
@@ -186,6 +207,7 @@ int main(void)
         cmocka_unit_test(a_head_is_taken_to_its_last_byte),
         cmocka_unit_test(what_can_be_read_in_two_ways_is_refused),
         cmocka_unit_test(bombs_are_refused_before_they_are_whole),
+        cmocka_unit_test(many_parameters_are_refused_and_none_reaches_lws),
         cmocka_unit_test(a_copy_holds_what_is_read_and_nothing_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

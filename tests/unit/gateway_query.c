@@ -161,6 +161,9 @@ static void last_event_id_wins_over_after_unless_it_is_empty(void **state)
     struct query q;
     assert_int_equal(parse_with("after=a", "", "b", false, &q), 0);
     assert_true(slice_is(q.after, "b") && q.resumes);
+    assert_string_equal(q.after_name, "Last-Event-ID");
+    assert_int_equal(parse_with("after=a&cursor=c", "", "", false, &q), 0);
+    assert_string_equal(q.after_name, "cursor");
     assert_int_equal(parse_with("after=a", "", "", false, &q), 0);
     assert_true(slice_is(q.after, "a") && !q.resumes);
 }
