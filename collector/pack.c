@@ -122,24 +122,26 @@ static ssize_t take_all(struct pack *p, struct file *f, size_t bytes)
     return (ssize_t)at;
 }
 
-/* The file still begins as it did. */
-static bool begins_as_before(struct pack *p, struct file *f)
+/*
+ * The file still begins as it did, and holds what was just read into the buffer: it was not truncated and
+ * written anew meanwhile. What it begins with is remembered, so far as it was read.
+ */
+static bool begins_as_before(struct pack *p, struct file *f, size_t read)
 {
-    uint64_t now;
-    return f->fingerprint_bytes == 0 || f->gz ||
-           (tail_fingerprint(p->fleet, f, f->fingerprint_bytes, &now) == 0 && now == f->fingerprint);
-}
-
-static void extend_fingerprint(struct pack *p, struct file *f)
-{
-    if (f->fingerprint_bytes == SL_FINGERPRINT_MAX_BYTES || f->at <= f->fingerprint_bytes)
-        return;
-    uint64_t fingerprint;
-    size_t bytes = f->at < SL_FINGERPRINT_MAX_BYTES ? (size_t)f->at : SL_FINGERPRINT_MAX_BYTES;
-    if (tail_fingerprint(p->fleet, f, bytes, &fingerprint) == 0) {
-        f->fingerprint = fingerprint;
-        f->fingerprint_bytes = (uint16_t)bytes;
-    }
+    uint8_t first[SL_FINGERPRINT_MAX_BYTES];
+    uint64_t end = f->at + read;
+    size_t want = end < sizeof first ? (size_t)end : sizeof first;
+    if (want < f->fingerprint_bytes)
+        want = f->fingerprint_bytes;
+    if (want == 0 || (f->gz && f->fingerprint_bytes == sizeof first))
+        return true;
+    if (tail_read(p->fleet, f, 0, first, want) < (ssize_t)want ||
+        (f->fingerprint_bytes > 0 && XXH3_64bits(first, f->fingerprint_bytes) != f->fingerprint) ||
+        (f->at < want && read > 0 && memcmp(first + f->at, p->buffer, want - (size_t)f->at) != 0))
+        return false;
+    f->fingerprint = XXH3_64bits(first, want);
+    f->fingerprint_bytes = (uint16_t)want;
+    return true;
 }
 
 /* A record that has not ended in `capacity` bytes: Docker's may go on further, in a buffer of its own size.
@@ -203,7 +205,7 @@ static int read_and_take(struct pack *p, struct file *f)
         ssize_t n = tail_read(p->fleet, f, f->at, p->buffer, want);
         if (n < 0)
             return n == -EBADMSG ? PACK_UNREADY : (int)n;
-        if (!begins_as_before(p, f))
+        if (!begins_as_before(p, f, (size_t)n))
             return PACK_TRUNCATED;
         bool full = (size_t)n == want;
         uint64_t base = f->at;
@@ -251,7 +253,7 @@ int pack_turn(struct pack *p, struct file *f)
             return PACK_TRUNCATED;
         f->size = size;
         if (size == f->at && f->at == f->sent && f->fingerprint_bytes < SL_FINGERPRINT_MAX_BYTES)
-            return begins_as_before(p, f) ? PACK_END : PACK_TRUNCATED;
+            return begins_as_before(p, f, 0) ? PACK_END : PACK_TRUNCATED;
     }
     pack_begin(p, f);
     r = read_and_take(p, f);
@@ -262,7 +264,6 @@ int pack_turn(struct pack *p, struct file *f)
     if (f->gz && f->at > f->size)
         f->size = f->at;
     p->bytes += f->at - before;
-    extend_fingerprint(p, f);
     if (p->gathered >= PACK_GOAL_BYTES) {
         p->slice_bytes = (size_t)(f->at - before) + 4096;
         if (p->slice_bytes < SLICE_MIN_BYTES)

@@ -132,18 +132,50 @@ static int settle_copy(struct collector *c, struct file *f)
     return pack_mark(&c->pack, f, &(struct sl_block_header){0});
 }
 
+/* It can't be opened any more, and was not read to its end. */
+static enum step lost(struct collector *c, struct file *f)
+{
+    struct file *copy = copy_of(f);
+    if (f->in_flight > 0)
+        return STEP_IDLE;
+    f->dirty = false;
+    if (f->name) {
+        fleet_file_rename(&c->fleet, f, NULL);
+        f->nameless_ns = sl_monotonic_ns();
+    }
+    if (copy)
+        places_adopt(c, copy, f);
+    else if (f->state != FILE_UNPLACED && f->size > f->at) {
+        f->closing = true;
+        f->at = f->sent;
+        file_forget_joins(&c->fleet, f);
+        if (gap(c, f, SL_GAP_SOURCE_VANISHED, SL_BLOCK_CLOSE) < 0)
+            break_sandbox(c, f->log->sandbox);
+        f->wrapped = true;
+        return STEP_AGAIN;
+    }
+    if (f->state == FILE_UNPLACED) {
+        fleet_file_free(&c->fleet, f);
+        return STEP_AGAIN;
+    }
+    f->wrapped = true;
+    return STEP_AGAIN;
+}
+
 /* Read to its end, and a newer one is there. */
 static enum step pass_on(struct collector *c, struct file *f, struct file *next)
 {
     struct log *log = f->log;
     if (next->state == FILE_UNPLACED) {
         int r = tail_open(&c->fleet, next);
+        if (r > 0)
+            return lost(c, next);
         if (r == 0)
             r = places_place(c, next);
         if (r < 0)
             return wait(c, log, RETRY_NS);
-        if (next->state == FILE_COPY || next->state == FILE_BURIED || r > 0)
-            return r > 0 ? wait(c, log, RETRY_NS) : STEP_AGAIN;
+        if (next->state == FILE_COPY || next->state == FILE_BURIED)
+            return STEP_AGAIN;
         if (next->state == FILE_UNPLACED)
             return wait(c, log, RETRY_NS);
     }
@@ -275,36 +307,6 @@ static enum step truncated(struct collector *c, struct file *f)
         places_adopt(c, copy, f);
     file_forget_joins(&c->fleet, f);
     places_new_life(f, reason);
-    return STEP_AGAIN;
-}
-
-/* It can't be opened any more, and was not read to its end. */
-static enum step lost(struct collector *c, struct file *f)
-{
-    struct file *copy = copy_of(f);
-    if (f->in_flight > 0)
-        return STEP_IDLE;
-    f->dirty = false;
-    if (f->name) {
-        fleet_file_rename(&c->fleet, f, NULL);
-        f->nameless_ns = sl_monotonic_ns();
-    }
-    if (copy)
-        places_adopt(c, copy, f);
-    else if (f->state != FILE_UNPLACED && f->size > f->at) {
-        f->closing = true;
-        f->at = f->sent;
-        file_forget_joins(&c->fleet, f);
-        if (gap(c, f, SL_GAP_SOURCE_VANISHED, SL_BLOCK_CLOSE) < 0)
-            break_sandbox(c, f->log->sandbox);
-        f->wrapped = true;
-        return STEP_AGAIN;
-    }
-    if (f->state == FILE_UNPLACED) {
-        fleet_file_free(&c->fleet, f);
-        return STEP_AGAIN;
-    }
-    f->wrapped = true;
     return STEP_AGAIN;
 }
 
