@@ -58,9 +58,12 @@ static struct log *new_log(struct collector *c, struct folder *folder, const cha
     }
     char name[SL_ID_MAX_BYTES];
     struct sandbox *s = fleet_sandbox(&c->fleet, id);
-    return s ? fleet_log_new(&c->fleet, s, folder, base, bytes,
-                             container_name(captures_get(captures, "container"), name))
-             : NULL;
+    struct log *log = s ? fleet_log_new(&c->fleet, s, folder, base, bytes,
+                                        container_name(captures_get(captures, "container"), name))
+                        : NULL;
+    if (log)
+        log->chain_lost = !s->synced_once || !watch_listed(c->watch);
+    return log;
 }
 
 /* The log a name belongs to, by its base: made when there is none. NULL: none of ours. */

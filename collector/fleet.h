@@ -97,7 +97,7 @@ struct file {
     bool wrapped; /* its end as an older file has been packed */
     bool closing; /* its CLOSE is in flight */
     bool closed;
-    bool heir;          /* the gap of its sandbox's chain_lost is its to tell, and not acknowledged yet */
+    bool heir;          /* the gap of its log's chain_lost is its to tell, and not acknowledged yet */
     uint8_t gap_reason; /* its incarnation begins with a gap; SL_GAP_NONE: it does not */
 };
 
@@ -113,10 +113,12 @@ struct log {
     uint8_t container_bytes;
     uint8_t base_bytes;
     bool attrs_known;
-    bool stirred;         /* names came or went since the order of its files was settled (order.c) */
-    bool unlisted;        /* names came or went since all of them were looked at */
-    bool ordered;         /* the order was settled once */
-    bool unclaimed;       /* a file may be there whose place was not looked for (places.c) */
+    bool stirred;    /* names came or went since the order of its files was settled (order.c) */
+    bool unlisted;   /* names came or went since all of them were looked at */
+    bool ordered;    /* the order was settled once */
+    bool unclaimed;  /* a file may be there whose place was not looked for (places.c) */
+    bool chain_lost; /* it is from before, and none of its files is known to the broker: what was unread is a
+                        gap */
     bool refused_said;    /* a file of it was refused and the log says so */
     int64_t unsettled_ns; /* monotonic: since when the order can't be settled; 0: it can */
     int16_t missed;       /* times that the base name came, less the files met: what is left was never met */
@@ -159,10 +161,9 @@ struct sandbox {
     bool ready;
     bool in_sync_queue;
     bool in_timers;
-    bool broken;     /* places have to be asked for again once nothing is in flight */
-    bool end_quiet;  /* its files are all of before it was deleted: its end is not to be said */
-    bool resumed;    /* it runs again after an end that was said: the broker is to be told */
-    bool chain_lost; /* none of the files that the broker knows is there: what was unread of them is a gap */
+    bool broken;    /* places have to be asked for again once nothing is in flight */
+    bool end_quiet; /* its files are all of before it was deleted: its end is not to be said */
+    bool resumed;   /* it runs again after an end that was said: the broker is to be told */
     bool synced_once;
     bool left;       /* its files were removed while no collector was here: their sources are to be ended */
     bool labels_new; /* labels came since they were told */

@@ -154,7 +154,7 @@ static int place_known(struct collector *c, struct file *f, const uint8_t key[16
         struct sl_source_place *p = &s->places[i];
         if (memcmp(p->source.key, key, 16) != 0)
             continue;
-        s->chain_lost = false;
+        f->log->chain_lost = false;
         if (p->flags & SL_SOURCE_BURIED) {
             f->state = FILE_BURIED;
             f->dirty = false;
@@ -210,6 +210,27 @@ static int claim_places(struct collector *c, struct log *log)
     return 0;
 }
 
+/*
+ * Whether the broker has places that no file here has taken, so that one of them may be what vanished of a
+ * log. < 0: fault; 0: no; 1: yes; 2: not all files are met.
+ */
+static int any_left(struct collector *c, const struct sandbox *s)
+{
+    if (s->place_count == 0)
+        return 0;
+    if (!watch_listed(c->watch))
+        return 2;
+    for (struct log *log = s->logs; log; log = log->sandbox_next) {
+        int r = claim_places(c, log);
+        if (r < 0)
+            return r;
+    }
+    for (uint32_t i = 0; i < s->place_count; i++)
+        if (!(s->places[i].flags & (SL_SOURCE_BURIED | SL_SOURCE_CLOSED)) && s->places[i].offset > 0)
+            return 1;
+    return 0;
+}
+
 /* As a copy, or the .gz, of something known. 0: placed; 1: of nothing; 2: can't be told yet. */
 static int place_copy(struct collector *c, struct file *f)
 {
@@ -230,7 +251,7 @@ static int place_copy(struct collector *c, struct file *f)
         }
         if (alike_fingerprint(&first, p.fingerprint_bytes) != p.fingerprint)
             continue;
-        s->chain_lost = false;
+        f->log->chain_lost = false;
         go_on(f, &p);
         f->borrowed = true;
         drop_place(s, i);
@@ -277,6 +298,14 @@ int places_place(struct collector *c, struct file *f)
         if (r == 2 && sl_monotonic_ns() - f->grown_ns < COPY_GRACE_NS)
             return 0;
     }
+    if (f->log->chain_lost && !is_sibling(f)) {
+        r = any_left(c, s);
+        if (r < 0 || r == 2)
+            return r < 0 ? r : 0;
+        f->log->chain_lost = false;
+        f->heir = r == 1;
+        f->gap_reason = f->heir ? SL_GAP_SOURCE_VANISHED : SL_GAP_NONE;
+    }
     memcpy(f->source.key, key, 16);
     f->source.incarnation = 1;
     f->state = FILE_READING;
@@ -284,11 +313,6 @@ int places_place(struct collector *c, struct file *f)
     s->announced = 0;
     if (is_sibling(f))
         finder_met(c, f);
-    if (s->chain_lost && !is_sibling(f)) {
-        s->chain_lost = false;
-        f->heir = true;
-        f->gap_reason = SL_GAP_SOURCE_VANISHED;
-    }
     return 0;
 }
 
@@ -324,23 +348,16 @@ void places_known(void *arg, struct sandbox *s, const struct sl_source_place *pl
         s->place_count = count;
         s->told = true;
     }
-    bool open = false;
-    for (uint32_t i = 0; i < count; i++) {
-        open = open || (!(places[i].flags & (SL_SOURCE_BURIED | SL_SOURCE_CLOSED)) && places[i].offset > 0);
-    }
-    bool owed = !s->synced_once;
-    for (struct log *log = s->logs; log; log = log->sandbox_next)
-        for (struct file *f = log->files; f; f = f->next)
-            owed = owed || f->heir;
-    s->chain_lost = open && (owed || s->chain_lost);
     s->synced_once = true;
     s->sync = SYNC_DONE;
     s->broken = false;
     for (struct log *log = s->logs; log; log = log->sandbox_next) {
         log->wait_until_ns = 0;
         log->unclaimed = true;
-        for (struct file *f = log->files; f; f = f->next)
+        for (struct file *f = log->files; f; f = f->next) {
+            log->chain_lost = log->chain_lost || f->heir;
             clear(c, f);
+        }
     }
     fleet_ready(&c->fleet, s);
 }

@@ -536,12 +536,20 @@ int64_t watch_tick(struct watch *w, int64_t now_ns)
     return w->listings ? now_ns : due_ns;
 }
 
+bool watch_listed(const struct watch *w)
+{
+    for (size_t i = 0; i < w->root_count; i++)
+        if (w->roots[i].folder && !w->roots[i].folder->listed)
+            return false;
+    return !w->listings;
+}
+
 bool watch_complete(const struct watch *w)
 {
     for (size_t i = 0; i < w->root_count; i++)
-        if (w->roots[i].fd < 0 || !w->roots[i].folder || !w->roots[i].folder->listed)
+        if (w->roots[i].fd < 0 || !w->roots[i].folder)
             return false;
-    return !w->listings;
+    return watch_listed(w);
 }
 
 void watch_counts(const struct watch *w, struct watch_counts *ret)

@@ -83,6 +83,8 @@ bool watch_run(struct watch *w);
 int64_t watch_tick(struct watch *w, int64_t now_ns);
 /* Every root is there, and everything below was listed. */
 bool watch_complete(const struct watch *w);
+/* Everything below the roots that are there was listed. */
+bool watch_listed(const struct watch *w);
 void watch_counts(const struct watch *w, struct watch_counts *ret);
 
 /* Captures along the folder's way. */

@@ -124,6 +124,27 @@ def a_file_that_vanished_is_told(s, source, what):
     assert len(gaps) == 1 and s.dump("box")[100].get("event") == "gap", f"{what}: {gaps}"
 
 
+def one_of_two_files_that_vanished_is_told(s, source, what):
+    side = Source(s, "box", "side")
+    for one in (source, side):
+        one.write(100)
+    s.has("box", 200)
+    s.kill("collector")
+    source.write(20)
+    os.unlink(side.path)
+    side.file.close()
+    side.file = open(side.path, "ab", buffering=0)
+    side.write(30)
+    s.cut_all_through(side)
+    source.exit()
+    s.stopped("box")
+    for one in (source, side):
+        lines = [o for o in s.lines("box") if o["container"] == one.container]
+        compare(one, [dict(o, seq=i + 1) for i, o in enumerate(lines)], what)
+    gaps = s.gaps("box")
+    assert len(gaps) == 1, f"{what}: {gaps}"
+
+
 def copies_are_read_once(s, source, what):
     source.write(100)
     s.has("box", 100)
@@ -143,6 +164,7 @@ def copies_are_read_once(s, source, what):
 
 def files_without_a_name_are_told_when_the_link_is_cut():
     in_every_way(a_file_that_vanished_is_told)
+    in_every_way(one_of_two_files_that_vanished_is_told)
 
 
 def copies_of_a_truncated_file_are_read_once_when_the_link_is_cut():
