@@ -112,6 +112,7 @@ struct export
     size_t place_bytes;
     bool open;  /* a batch is */
     bool again; /* the next one may have been begun before */
+    bool moved; /* the server was told where the sink ends */
     int64_t opened_ns, batch_bytes;
     uint64_t batch_lines, batch_gaps;
     uint64_t lines, bytes, gaps, missing; /* acknowledged */
@@ -233,6 +234,8 @@ static bool commit(struct export *x)
         finish_ns = sl_monotonic_ns() + FINISH_NS;
     int64_t before_ns = sl_monotonic_ns();
     int r = x->sink->kind->commit(x->sink);
+    if (r == SINK_OK && x->sink->kind->note)
+        r = x->sink->kind->note(x->sink, place_of(x));
     if (r != SINK_OK)
         return sink_failed(x, r);
     retry_well(&x->sink_retry, "going on");
@@ -270,6 +273,27 @@ static int add_line(struct export *x, struct sl_slice json)
     return r;
 }
 
+/*
+ * A connection begins at x->place. If the sink ends elsewhere, an acknowledgement was lost, or the server has
+ * forgotten some (Redis after a failover): it is told, and asked anew. False: it is over.
+ */
+static bool catch_up(struct export *x)
+{
+    bool moved = x->moved;
+    x->moved = false;
+    struct sl_slice noted = x->sink->kind->noted ? x->sink->kind->noted(x->sink) : sl_slice(NULL, 0);
+    if (moved || noted.bytes == 0 || sl_slice_equal(noted, place_of(x)))
+        return true;
+    int r = feed_move(x->feed, noted);
+    if (r == FEED_NEVER) {
+        say("the server does not know the place where %s ends: lines may come again", options.to);
+        return true;
+    }
+    feed_cut(x->feed);
+    x->moved = r == 0;
+    return r == 0 || terminated || wait_for(x, &x->feed_retry);
+}
+
 /* False: it is over. */
 static bool take_page(struct export *x, const struct feed_page *page)
 {
@@ -277,7 +301,7 @@ static bool take_page(struct export *x, const struct feed_page *page)
         export_lives_forget(x->lives);
         set_place(x, page->checkpoint);
         x->again = true;
-        return true;
+        return catch_up(x);
     }
     if (page->text.bytes == 0 && sl_slice_equal(page->checkpoint, place_of(x)))
         return true;

@@ -324,7 +324,8 @@ static int on_progress(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl
     return f->cancelled();
 }
 
-int feed_ack(struct feed *f, struct sl_slice checkpoint)
+/* 0: *ret_status is the answer's; FEED_CUT: not now, and why was said. */
+static int post_ack(struct feed *f, struct sl_slice checkpoint, long *ret_status)
 {
     char *url = NULL, body[EXPORT_CHECKPOINT_MAX_BYTES + 32];
     if (!f->headers) {
@@ -350,8 +351,7 @@ int feed_ack(struct feed *f, struct sl_slice checkpoint)
     curl_easy_setopt(f->asking, CURLOPT_XFERINFODATA, f);
     CURLcode code = curl_easy_perform(f->asking);
     free(url);
-    long status = 0;
-    curl_easy_getinfo(f->asking, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(f->asking, CURLINFO_RESPONSE_CODE, ret_status);
     if (code == CURLE_ABORTED_BY_CALLBACK)
         return FEED_CUT;
     if (code != CURLE_OK) {
@@ -359,16 +359,30 @@ int feed_ack(struct feed *f, struct sl_slice checkpoint)
                   server_fault(f->asking, code));
         return FEED_CUT;
     }
-    if (status == 200)
+    if (!is_passing(*ret_status))
         return 0;
     struct problem problem;
-    const char *detail = detail_of(f, status, &problem);
-    if (is_passing(status)) {
-        retry_say(f->retry, "cannot acknowledge at %s: %s; trying again", f->server->url, detail);
-        return FEED_CUT;
-    }
-    say("cannot acknowledge at %s: %s", f->server->url, detail);
+    retry_say(f->retry, "cannot acknowledge at %s: %s; trying again", f->server->url,
+              detail_of(f, *ret_status, &problem));
+    return FEED_CUT;
+}
+
+int feed_ack(struct feed *f, struct sl_slice checkpoint)
+{
+    long status = 0;
+    int r = post_ack(f, checkpoint, &status);
+    if (r != 0 || status == 200)
+        return r;
+    struct problem problem;
+    say("cannot acknowledge at %s: %s", f->server->url, detail_of(f, status, &problem));
     return FEED_NEVER;
+}
+
+int feed_move(struct feed *f, struct sl_slice checkpoint)
+{
+    long status = 0;
+    int r = post_ack(f, checkpoint, &status);
+    return r != 0 || status == 200 ? r : FEED_NEVER;
 }
 
 bool feed_lag(struct feed *f, int64_t *ret_lines)

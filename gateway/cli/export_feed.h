@@ -41,5 +41,7 @@ void feed_held(struct feed *feed, int64_t ns);
 
 /* Moves the place. 0, FEED_CUT (may be done or not), FEED_NEVER. */
 int feed_ack(struct feed *feed, struct sl_slice checkpoint);
+/* The same with a place from elsewhere: FEED_NEVER says, without a word, that the server does not know it. */
+int feed_move(struct feed *feed, struct sl_slice checkpoint);
 /* How many lines the consumer is behind; false: not known. Says nothing. */
 bool feed_lag(struct feed *feed, int64_t *ret_lines);

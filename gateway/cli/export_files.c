@@ -19,6 +19,8 @@
 enum { OPEN_PARTS = 8 }; /* some 0.5 MiB of buffers each */
 
 static const char owner_name[] = ".sandlog-export";
+/* The place where the files end: an acknowledgement that a server has forgotten. */
+static const char noted_name[] = ".sandlog-export-place", noted_temporary[] = ".sandlog-export-place.tmp";
 
 /* That a file has told of a sandbox, and which word. */
 struct told {
@@ -41,7 +43,7 @@ struct files {
     struct {
         char text[EXPORT_CHECKPOINT_MAX_BYTES];
         size_t bytes;
-    } place;
+    } place, noted;
     struct hour *hours;
     size_t hour_count, open_count;
     uint64_t uses;
@@ -264,6 +266,40 @@ static int files_commit(struct sink *sink)
     return SINK_OK;
 }
 
+static int write_noted(struct files *f, struct sl_slice place)
+{
+    int fd = openat(f->root_fd, noted_temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
+    if (fd < 0)
+        return -errno;
+    char text[EXPORT_CHECKPOINT_MAX_BYTES + 1];
+    memcpy(text, place.data, place.bytes);
+    text[place.bytes] = '\n';
+    errno = ENOSPC; /* of a write that was cut short */
+    int r = write(fd, text, place.bytes + 1) != (ssize_t)(place.bytes + 1) || fsync(fd) < 0 ? -errno : 0;
+    close(fd);
+    if (r == 0 &&
+        (renameat(f->root_fd, noted_temporary, f->root_fd, noted_name) < 0 || fsync(f->root_fd) < 0))
+        r = -errno;
+    return r;
+}
+
+static int files_note(struct sink *sink, struct sl_slice place)
+{
+    struct files *f = files_of(sink);
+    int r = write_noted(f, place);
+    if (r < 0)
+        return fault(f, r);
+    memcpy(f->noted.text, place.data, place.bytes);
+    f->noted.bytes = place.bytes;
+    return SINK_OK;
+}
+
+static struct sl_slice files_noted(struct sink *sink)
+{
+    const struct files *f = files_of(sink);
+    return sl_slice(f->noted.text, f->noted.bytes);
+}
+
 static void files_drop(struct sink *sink)
 {
     struct files *f = files_of(sink);
@@ -291,6 +327,8 @@ static const struct sink_kind kind = {
     .begin = files_begin,
     .add = files_add,
     .commit = files_commit,
+    .note = files_note,
+    .noted = files_noted,
     .drop = files_drop,
     .free = files_free,
 };
@@ -334,6 +372,20 @@ static int own(struct files *f, const char *consumer)
     return SINK_OK;
 }
 
+/* What is no place is as good as none. */
+static void read_noted(struct files *f)
+{
+    char text[EXPORT_CHECKPOINT_MAX_BYTES + 2];
+    int fd = openat(f->root_fd, noted_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text);
+    if (fd >= 0)
+        close(fd);
+    struct sl_slice place = export_word_decode(sl_slice(text, n > 0 ? (size_t)n : 0));
+    if (place.bytes > 0)
+        memcpy(f->noted.text, place.data, place.bytes);
+    f->noted.bytes = place.bytes;
+}
+
 int export_files_new(const char *dir, const char *consumer, struct retry *retry, struct sink **ret)
 {
     struct files *f = calloc(1, sizeof *f);
@@ -351,6 +403,7 @@ int export_files_new(const char *dir, const char *consumer, struct retry *retry,
         return SINK_NEVER;
     }
     int r = own(f, consumer);
+    read_noted(f);
     /* its own name too has to be on the disk before anything in it is acknowledged */
     int parent_fd = openat(f->root_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (parent_fd >= 0) {

@@ -23,6 +23,13 @@ void export_temporary_render(struct sl_slice checkpoint, char out[EXPORT_NAME_BY
              suffix, temporary);
 }
 
+struct sl_slice export_word_decode(struct sl_slice file)
+{
+    while (file.bytes > 0 && file.data[file.bytes - 1] == '\n')
+        file.bytes--;
+    return export_name_valid(file) ? file : sl_slice(NULL, 0);
+}
+
 bool export_is_temporary(const char *name)
 {
     static const char end[] = ".ndjson.lz4.tmp";

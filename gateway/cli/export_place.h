@@ -18,5 +18,7 @@ void export_name_render(struct sl_slice checkpoint, char out[EXPORT_NAME_BYTES])
 void export_temporary_render(struct sl_slice checkpoint, char out[EXPORT_NAME_BYTES]);
 /* Names that an exporter gives; what else lies in the folders is somebody else's, and left alone. */
 bool export_is_temporary(const char *name);
+/* What an exporter's own file of the folder says, but for newlines at its end: a name; empty: none. */
+struct sl_slice export_word_decode(struct sl_slice file);
 bool export_is_date(const char *name);
 bool export_is_hour(const char *name);

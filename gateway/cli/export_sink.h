@@ -36,6 +36,13 @@ struct sink_kind {
     /* A line, with what is known of its sandbox (or NULL), or a gap. */
     int (*add)(struct sink *sink, const struct export_item *item, const struct export_life *life);
     int (*commit)(struct sink *sink);
+    /*
+     * Behind a commit, before its acknowledgement: notes beside what it has that all before `place` is there,
+     * and gives what was noted last (empty: nothing). For sinks where a repeat with other boundaries would be
+     * seen, if a server forgot acknowledgements. Both NULL: not needed.
+     */
+    int (*note)(struct sink *sink, struct sl_slice place);
+    struct sl_slice (*noted)(struct sink *sink);
     void (*drop)(struct sink *sink);
     void (*free)(struct sink *sink);
 };

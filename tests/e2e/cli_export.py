@@ -281,6 +281,7 @@ def a_shorter_repeat_takes_the_place_of_a_longer_attempt():
         assert len(glob.glob(folder + "/date=*/hour=*/p-0.ndjson.lz4")) == 4
         process.kill()
         process.communicate()
+        os.remove(folder + "/.sandlog-export-place")  # as if it had died between its files and its note of them
         server.ack = lambda n: "before" if n == 0 else None
         server.held.set()
         until(lambda: server.waiting == 0, 20)
@@ -295,6 +296,28 @@ def a_shorter_repeat_takes_the_place_of_a_longer_attempt():
         code, err = finish(process)
         assert code == 0, err
         check(folder, records)
+    server.close()
+
+
+def acknowledgements_that_the_server_forgot_double_nothing():
+    """A Redis that failed over to a replica that lacked the last acknowledgements gave lines again, in batches with other
+    boundaries: the files of the batches behind the first one stayed beside them."""
+    records = lines(600)
+    server = Exporter(records[:400])
+    with Folder() as folder:
+        code, err = finish(start(server, folder, "--once", "--batch-bytes", "2KiB"))
+        assert code == 0 and server.places["archive"] == 400 and len(server.acked) > 5, (code, err)
+        for back, until_line in ((5, 500), (2, 600)):
+            server.records = records[:until_line]
+            server.places["archive"] = int(server.acked[-back][2:])
+            code, err = finish(start(server, folder, "--once", "--batch-bytes", "3KiB"))
+            assert code == 0, (code, err)
+            check(folder, records[:until_line])
+        # One that does not know the place at all: said, and gone on with.
+        server.places["archive"] = 590
+        server.ack = lambda n, first=server.acks: 410 if n == first else None
+        code, err = finish(start(server, folder, "--once"))
+        assert code == 0 and err.count("the server does not know the place where") == 1, (code, err)
     server.close()
 
 
@@ -394,6 +417,7 @@ if __name__ == "__main__":
         skip("no lz4 on this machine")
     main([everything_is_filed_once_and_a_second_run_finds_nothing, answers_cut_at_any_byte_and_lost_acknowledgements_double_nothing,
           killed_at_any_moment_it_goes_on_without_double, a_shorter_repeat_takes_the_place_of_a_longer_attempt,
+          acknowledgements_that_the_server_forgot_double_nothing,
           a_consumer_that_is_busy_and_a_folder_that_is_taken_are_told_in_one_line, sigterm_finishes_the_batch_and_ctrl_c_drops_it,
           a_full_disk_is_told_once_and_heals, a_server_that_is_away_is_waited_for_unless_once,
           a_password_is_not_to_be_seen_in_the_list_of_processes])

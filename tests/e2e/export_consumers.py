@@ -209,7 +209,8 @@ def two_consumers_killed_at_random_have_every_line_once():
         one, two = Consumer(s, "one"), Consumer(s, "two", ack_every=1)
         one.start()
         two.start()
-        under_load(s, sources, lambda: until(lambda: one.fault or two.fault or (one.kills >= 40 and two.kills >= 40), 30, "kills"))
+        most = 10 if s.redis else 40  # an acknowledgement there costs a disk's sync and more
+        under_load(s, sources, lambda: until(lambda: one.fault or two.fault or (one.kills >= most and two.kills >= most), 30, "kills"))
         stored(s, sources)
         for c in (one, two):
             c.stop()
@@ -326,10 +327,10 @@ def an_answer_is_bounded_and_says_what_sandboxes_are():
 
 
 def retention_waits_for_a_consumer_up_to_the_hold():
+    if os.environ.get("SANDLOG_TEST_STORE") == "redis":
+        return print("   not on Redis, which has no --retention-bytes: unit/store_redis_export has its own")
     options = ["--segment-bytes", "4MiB", "--retention-bytes", "1MiB", "--sandbox-bytes", "1MiB"]
     with System(broker=options + ["--export-hold", "1GiB"]) as s:
-        if s.redis:
-            return
         x = Wide(s, "box")
         c = Consumer(s, "arch")
         x.write(1)

@@ -100,6 +100,10 @@ struct script consumer_script = {
             "  if at(new, i) > at(old, i) then break end\n"
             "end\n"
             "p = table.concat(new, '-')\n"
+            /* A failover may have lost notes before that place, and the new master's clock be behind: what
+             * is noted from here on stands behind it. Refused, which is well, when the log is further. */
+            "local id = new[1] .. '-' .. new[2]\n"
+            "if not redis.pcall('XADD', KEYS[2], id, 'i', '').err then redis.call('XDEL', KEYS[2], id) end\n"
             "redis.call('HSET', KEYS[1], 'p' .. ARGV[2], p)\n"
             "return {0, p}\n",
 };

@@ -25,7 +25,7 @@ struct export_place {
 };
 
 #define EXPORT_KEY(name) "sandlog:{export}:" name
-enum { PLACE_BYTES = 72, LEASE_KEY_BYTES = 32 + SL_CONSUMER_MAX_BYTES };
+enum { PLACE_BYTES = 80, LEASE_KEY_BYTES = 32 + SL_CONSUMER_MAX_BYTES };
 /* The slot of all its keys. */
 unsigned export_slot(void);
 /* "MS-NUMBER-SEQ-SUB"; false: it is none. */
