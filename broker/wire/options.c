@@ -111,6 +111,25 @@ struct ini_reading {
     bool *seen; /* per option: its list was begun anew by this file */
 };
 
+/* Stands for a `;` within quotes, which inih would take for a comment. */
+#define QUOTED_SEMICOLON '\x01'
+
+/* Of `name = "value"` and nothing behind it: the first quote, *ret_last the other one. NULL: it is not that.
+ */
+static char *quoted_value(char *line, char **ret_last)
+{
+    char *first = line + strcspn(line, "=");
+    first += *first == '=';
+    first += strspn(first, " \t");
+    char *last = first + strlen(first);
+    while (last > first && strchr(" \t\r\n", last[-1]))
+        last--;
+    if (last - first < 2 || *first != '"' || last[-1] != '"')
+        return NULL;
+    *ret_last = last - 1;
+    return first;
+}
+
 static char *ini_line(char *out, int capacity, void *arg)
 {
     struct ini_reading *reading = arg;
@@ -122,6 +141,10 @@ static char *ini_line(char *out, int capacity, void *arg)
                        capacity - 2);
     /* A line that begins with a blank would go on with the value of the one before. */
     memmove(out, out + strspn(out, " \t"), strlen(out) - strspn(out, " \t") + 1);
+    char *last, *first = quoted_value(out, &last);
+    for (char *at = first; first && at < last; at++)
+        if (*at == ';')
+            *at = QUOTED_SEMICOLON;
     return out;
 }
 
@@ -150,7 +173,13 @@ static int ini_value(void *arg, const char *section, const char *name, const cha
     *seen = true;
     char where[2 * QUOTED_BYTES];
     snprintf(where, sizeof where, "%s:%d: %s", reading->path, reading->line, option->name);
-    apply(program, option, value, false, where);
+    char text[INI_LINE_BYTES];
+    size_t bytes = strlen(value), quotes = bytes > 1 && value[0] == '"' && value[bytes - 1] == '"';
+    snprintf(text, sizeof text, "%.*s", (int)(bytes - 2 * quotes), value + quotes);
+    for (char *at = text; quotes && *at; at++)
+        if (*at == QUOTED_SEMICOLON)
+            *at = ';';
+    apply(program, option, text, false, where);
     return 1;
 }
 

@@ -122,6 +122,15 @@ static bool has_password(const char *text)
     return at && memchr(host + 3, ':', (size_t)(at - host - 3));
 }
 
+/* A `;` behind a blank would begin a comment. */
+static void render_value(FILE *out, const char *name, const char *text)
+{
+    bool quoted = *text == '"' || *text == ';';
+    for (const char *at = text; *at && !quoted; at++)
+        quoted = (at[0] == ' ' || at[0] == '\t') && (at[1] == ';' || !at[1]);
+    fprintf(out, quoted ? "%s = \"%s\"\n" : "%s = %s\n", name, text);
+}
+
 static void render_option(FILE *out, const struct sl_option *option)
 {
     switch (option->type) {
@@ -146,7 +155,7 @@ static void render_option(FILE *out, const struct sl_option *option)
         else if (text && has_password(text))
             fprintf(out, "; %s is set, holds a password and is not shown\n", option->name);
         else if (text && *text)
-            fprintf(out, "%s = %s\n", option->name, text);
+            render_value(out, option->name, text);
         else
             fprintf(out, "; %s =\n", option->name);
         break;
@@ -155,9 +164,9 @@ static void render_option(FILE *out, const struct sl_option *option)
     case SL_OPTION_URLS: {
         const struct sl_option_list *list = option->value;
         for (size_t i = 0; i < list->count; i++)
-            fprintf(out, "%s = %s\n", option->name, list->items[i]);
-        if (list->count == 0)
-            fprintf(out, "; %s =\n", option->name);
+            render_value(out, option->name, list->items[i]);
+        if (list->count == 0) /* a default that was taken away has to be taken away again */
+            fprintf(out, option->fallback ? "%s =\n" : "; %s =\n", option->name);
         break;
     }
     }

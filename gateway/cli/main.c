@@ -101,5 +101,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < COMMANDS; i++)
         if (strcmp(commands[i].name, name) == 0)
             return commands[i].run(argc - 1, argv + 1);
+    if (strcmp(name, "--config") == 0 || strncmp(name, "--config=", 9) == 0)
+        return usage_error("name a command", NULL);
     return usage_error(name[0] == '-' ? "no such option" : "no such command", name);
 }

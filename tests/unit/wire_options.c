@@ -425,6 +425,18 @@ static void what_print_config_says_reads_back_the_same(void **state)
     write_config(first);
     o = in_child("--print-config|--token=hush", true);
     assert_string_equal(o.out, first);
+    /* an inline comment took what stood behind a `;`, and an emptied list had its default again */
+    setenv("SANDLOG_BROKER", "", 1);
+    o = in_child("--print-config|--watch=;a|--watch=b ;c|--watch=\"d\"|--watch=e;f|--watch=\"", true);
+    unsetenv("SANDLOG_BROKER");
+    assert_int_equal(o.status, 0);
+    assert_non_null(
+        strstr(o.out, "watch = \";a\"\nwatch = \"b ;c\"\nwatch = \"\"d\"\"\nwatch = e;f\nwatch = \"\"\"\n"));
+    assert_non_null(strstr(o.out, "\nbroker =\n"));
+    snprintf(first, sizeof first, "%s", o.out);
+    write_config(first);
+    o = in_child("--print-config", true);
+    assert_string_equal(o.out, first);
     unlink(config);
 }
 
