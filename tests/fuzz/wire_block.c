@@ -38,11 +38,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     memcpy(copy, data, bytes);
     struct sl_slice block = sl_slice(copy, bytes);
     struct sl_block_header h;
-    if (sl_block_decode_header(block, &h) == SL_BLOCK_OK && sl_block_bytes(&h) <= bytes) {
+    int answer = sl_block_decode_header(block, &h);
+    if (answer == SL_BLOCK_OK && sl_block_bytes(&h) > bytes) {
+        answer = sl_block_check(block, &h);
+        assert(answer == SL_BLOCK_TRUNCATED);
+    } else if (answer == SL_BLOCK_OK) {
         block.bytes = sl_block_bytes(&h);
         sl_store32(copy + AT_CRC, 0);
         sl_store32(copy + AT_CRC, sl_crc32c(0, block));
-        int answer = sl_block_check(block, &h);
+        answer = sl_block_check(block, &h);
         assert(answer == SL_BLOCK_OK);
         assert(sl_sandbox_id_valid(h.sandbox));
         for (unsigned i = 0; i < h.containers; i++)
