@@ -135,13 +135,16 @@ static bool begins_as_before(struct pack *p, struct file *f, size_t read)
         want = f->fingerprint_bytes;
     if (want == 0 || (f->gz && f->fingerprint_bytes == sizeof first))
         return true;
-    if (tail_read(p->fleet, f, 0, first, want) < (ssize_t)want ||
-        (f->fingerprint_bytes > 0 && XXH3_64bits(first, f->fingerprint_bytes) != f->fingerprint) ||
-        (f->at < want && read > 0 && memcmp(first + f->at, p->buffer, want - (size_t)f->at) != 0))
+    bool same = tail_read(p->fleet, f, 0, first, want) == (ssize_t)want &&
+                (f->fingerprint_bytes == 0 || XXH3_64bits(first, f->fingerprint_bytes) == f->fingerprint) &&
+                (f->at >= want || read == 0 || memcmp(first + f->at, p->buffer, want - (size_t)f->at) == 0);
+    if (!same && (f->at > 0 || f->fingerprint_bytes > 0))
         return false;
+    if (!same) /* by what was read of it a copy of it is known */
+        memcpy(first, p->buffer, want);
     f->fingerprint = XXH3_64bits(first, want);
     f->fingerprint_bytes = (uint16_t)want;
-    return true;
+    return same;
 }
 
 /* A record that has not ended in `capacity` bytes: Docker's may go on further, in a buffer of its own size.
