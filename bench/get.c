@@ -2,7 +2,7 @@
 /*
  * Latency of HTTP GETs: CLIENTS connections, kept alive where the server does, COUNT requests in all, the
  * path's %d replaced by a number below MODULO (pseudo-random). Prints: requests/s, then p50, p90, p99, max in
- * ms, and bytes per answer.
+ * ms, and bytes per answer. Answers may be of any size: only their heads and their last bytes are looked at.
  *
  *   bench_get PORT PATH MODULO CLIENTS COUNT
  */
@@ -22,8 +22,13 @@ struct client {
     int fd;
     size_t have;
     double sent;
-    char answer[1 << 20];
+    size_t seen;     /* of the answer, so far */
+    size_t expected; /* of it, with its head; 0: chunked, or the head has not come whole */
+    bool headed;
+    bool closes;
+    char answer[512 << 10]; /* the part that came last, behind what is kept of the one before */
 };
+enum { KEPT = 8, END = 7 /* of a chunked answer: the last chunk's CRLF, and an empty one */ };
 
 static int port;
 static const char *path;
@@ -64,18 +69,19 @@ static void ask(struct client *c)
         snprintf(line, sizeof line, "%s", path);
     int n = snprintf(request, sizeof request,
                      "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAccept: text/plain\r\n\r\n", line, port);
-    c->have = 0;
+    c->have = c->seen = c->expected = 0;
+    c->headed = c->closes = false;
     c->sent = now_ms();
     if (write(c->fd, request, (size_t)n) != n)
         die("write");
 }
 
-/* Whole answer there? A chunked one ends with an empty chunk, another has its length. */
-static bool complete(const struct client *c)
+/* Once, when the head has come whole. */
+static void read_head(struct client *c)
 {
     const char *end = memmem(c->answer, c->have, "\r\n\r\n", 4);
     if (!end)
-        return false;
+        return;
     size_t head = (size_t)(end + 4 - c->answer);
     if (strncmp(c->answer, "HTTP/1.1 200", 12) != 0) {
         fprintf(stderr, "bench_get: %.*s\n", (int)(strcspn(c->answer, "\r")), c->answer);
@@ -84,9 +90,30 @@ static bool complete(const struct client *c)
     const char *length = memmem(c->answer, head, "ontent-length:", 14);
     if (!length)
         length = memmem(c->answer, head, "ontent-Length:", 14);
-    if (length)
-        return c->have >= head + strtoul(length + 14, NULL, 10);
-    return c->have >= head + 5 && memcmp(c->answer + c->have - 5, "0\r\n\r\n", 5) == 0;
+    c->expected = length ? head + strtoul(length + 14, NULL, 10) : 0;
+    c->closes = memmem(c->answer, head, "onnection: close", 16) != NULL;
+    c->headed = true;
+}
+
+/* Whole answer there? */
+static bool complete(struct client *c)
+{
+    if (!c->headed)
+        read_head(c);
+    if (!c->headed)
+        return false;
+    if (c->expected)
+        return c->seen >= c->expected;
+    return c->have >= END && memcmp(c->answer + c->have - END, "\r\n0\r\n\r\n", END) == 0;
+}
+
+/* Of what came so far only the end matters, when there is no room for more. */
+static void make_room(struct client *c)
+{
+    if (!c->headed || c->have < KEPT)
+        return;
+    memmove(c->answer, c->answer + c->have - KEPT, KEPT);
+    c->have = KEPT;
 }
 
 static int by_size(const void *a, const void *b)
@@ -126,15 +153,17 @@ int main(int argc, char **argv)
             struct client *c = &client[i];
             if (!fds[i].revents)
                 continue;
+            make_room(c);
             ssize_t got = read(c->fd, c->answer + c->have, sizeof c->answer - c->have);
             if (got <= 0)
                 die("connection closed inside an answer");
             c->have += (size_t)got;
+            c->seen += (size_t)got;
             if (!complete(c))
                 continue;
             took[done++] = now_ms() - c->sent;
-            bytes += c->have;
-            if (memmem(c->answer, c->have < 1024 ? c->have : 1024, "onnection: close", 16)) {
+            bytes += c->seen;
+            if (c->closes) {
                 close(c->fd);
                 c->fd = -1;
             }

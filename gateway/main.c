@@ -27,9 +27,10 @@ int main(int argc, char **argv)
     sl_options_read(&options_program, argc, argv, false, NULL);
     sl_log_init("gateway", level());
     sl_raise_open_files();
-    /* Pages of readers that do not read go back to the system, which glibc else gives up after the first one.
-     */
-    mallopt(M_MMAP_THRESHOLD, 64 << 10);
+    /* Pages come and go by the thousand a second, each 64 page faults if it came from the kernel and went
+     * back to it. What readers that do not read, or are gone, had goes back at the next second (server.c). */
+    mallopt(M_MMAP_THRESHOLD, 1 << 20);
+    mallopt(M_TRIM_THRESHOLD, 4 << 20);
     int kept = sl_privileges_keep(SL_MAY_BIND_ANY_PORT | SL_MAY_READ_ANY_FILE);
     if (kept < 0) {
         fprintf(stderr, "sandlog-gateway: cannot give up privileges: %s\n", strerror(-kept));

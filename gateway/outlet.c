@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
-enum { TURN_PIECES = 4 /* of one connection, before others have their turn */ };
+enum { TURN_BYTES = 256 << 10 /* of one connection, before others have their turn */ };
 
 void outlet_end_head(struct connection *c, int64_t length)
 {
@@ -195,8 +195,9 @@ void outlet_forget(struct connection *c)
 static void push(struct connection *c)
 {
     bool more = true, fault = false;
+    size_t sent = 0;
     c->writing = true;
-    for (int i = 0; i < TURN_PIECES && more && !fault && !c->aborted && !c->full; i++) {
+    while (sent < TURN_BYTES && more && !fault && !c->aborted && !c->full) {
         struct piece p = {0};
         if (access_waits(c)) {
             more = false;
@@ -209,6 +210,7 @@ static void push(struct connection *c)
             return;
         }
         more = p.bytes > 0;
+        sent += p.bytes;
         if (more)
             fault = write_piece(c, p) < 0;
     }

@@ -45,6 +45,8 @@ void reader_drop_pages(struct reader *r)
     free(r->back);
     r->back = NULL;
     for (int i = 0; i < 2; i++) {
+        if (r->page[i])
+            r->server->freed_bytes += r->page[i]->bytes;
         free(r->page[i]);
         r->page[i] = NULL;
     }
@@ -52,41 +54,48 @@ void reader_drop_pages(struct reader *r)
 
 static void ask_page(struct reader *r, uint64_t seq);
 
-/* Takes from the held page what there is room for. */
-static void take_page(struct reader *r)
+/* Takes from the held page what there is room and time for; false: there is more of it, or the reader has
+ * ended. */
+static bool take_page(struct reader *r)
 {
     struct page *p = r->page[0];
     while (p->at < p->bytes) {
-        struct sl_record record;
-        struct sl_block_header header;
-        struct sl_slice block;
         struct sl_slice rest = sl_slice(p->records + p->at, p->bytes - p->at);
-        if (sl_record_check(rest, &record, &block, &header) != SL_RECORD_OK) {
+        if (!p->opened && sl_record_check(rest, &p->record, &p->block, &p->header) != SL_RECORD_OK) {
             reader_fail(r, -EBADMSG);
-            return;
+            return false;
         }
-        if (!reader_take_record(r, &record, block, &header, NULL))
-            return;
-        p->at += SL_RECORD_PREFIX_BYTES + block.bytes;
+        p->opened = true;
+        if (!reader_take_record(r, p))
+            return false;
+        p->opened = false;
+        p->decoded = 0;
+        p->at += SL_RECORD_PREFIX_BYTES + p->block.bytes;
     }
     r->caught_up = !p->more;
     free(p);
-    r->page[0] = r->page[1];
+    p = r->page[0] = r->page[1];
     r->page[1] = NULL;
+    if (p && p->more && !r->call)
+        ask_page(r, p->behind);
+    return true;
 }
 
-/* The number behind everything in these records, by their prefixes alone. */
+/* The number behind everything in these records, by their heads alone: whoever takes them checks them. */
 static uint64_t behind(struct sl_slice records, uint64_t from)
 {
     struct sl_record record;
     struct sl_block_header header;
-    struct sl_slice block;
     uint64_t seq = from;
-    while (records.bytes && sl_record_check(records, &record, &block, &header) == SL_RECORD_OK) {
+    while (records.bytes && sl_record_decode_prefix(records, &record) == SL_RECORD_OK &&
+           record.payload_bytes <= records.bytes - SL_RECORD_PREFIX_BYTES) {
+        struct sl_slice block = sl_slice(records.data + SL_RECORD_PREFIX_BYTES, record.payload_bytes);
+        if (sl_block_decode_header(block, &header) != SL_BLOCK_OK ||
+            record.first_seq > UINT64_MAX - header.lines)
+            break;
         if (record.first_seq + header.lines > seq)
             seq = record.first_seq + header.lines;
-        size_t took = SL_RECORD_PREFIX_BYTES + block.bytes;
-        records = sl_slice(records.data + took, records.bytes - took);
+        records = sl_slice(block.data + block.bytes, records.bytes - SL_RECORD_PREFIX_BYTES - block.bytes);
     }
     return seq;
 }
@@ -99,6 +108,8 @@ struct page *reader_page_new(const struct sl_read_part *part)
     p->at = 0;
     p->bytes = part->records.bytes;
     p->more = part->more;
+    p->opened = false;
+    p->decoded = 0;
     memcpy(p->records, part->records.data, p->bytes);
     return p;
 }
@@ -141,6 +152,15 @@ void reader_retry_later(struct reader *r, int fault)
         r->retry = true; /* by the next tick, or when the broker is back */
 }
 
+/* The next one is asked for before this one is taken. */
+static void hold_page(struct reader *r, struct page *p)
+{
+    p->behind = behind(sl_slice(p->records, p->bytes), r->at.seq);
+    r->page[r->page[0] ? 1 : 0] = p;
+    if (p->more && !r->page[1])
+        ask_page(r, p->behind);
+}
+
 static void paged(void *arg, int fault, const struct upstream_page *page)
 {
     struct reader *r = arg;
@@ -155,9 +175,7 @@ static void paged(void *arg, int fault, const struct upstream_page *page)
             if (!p) {
                 reader_fail(r, -ENOMEM);
             } else {
-                r->page[r->page[0] ? 1 : 0] = p;
-                if (p->more && !r->page[1])
-                    ask_page(r, behind(page->part.records, r->at.seq));
+                hold_page(r, p);
             }
         }
     }
@@ -225,7 +243,7 @@ static void take_feed(struct reader *r)
     r->place = *feed_place(r->follower.feed);
     while ((answer = feed_next(&r->follower, &l)) == 0) {
         lines_ref(l);
-        bool done = reader_take_record(r, &l->record, l->block, &l->header, l);
+        bool done = reader_take_lines(r, l);
         lines_unref(l);
         if (r->state != READER_READS)
             return;
@@ -246,7 +264,7 @@ static void take_feed(struct reader *r)
 
 void reader_advance(struct reader *r)
 {
-    while (r->state == READER_READS && !r->resting && reader_pending(r) < r->fill_bytes) {
+    while (r->state == READER_READS && !r->resting && !reader_full(r)) {
         if (r->follower.class)
             return;
         if (r->follower.feed) {
@@ -254,7 +272,8 @@ void reader_advance(struct reader *r)
             if (r->state == READER_READS && r->follower.feed)
                 return; /* full, or waiting for news, or sharing */
         } else if (r->page[0]) {
-            take_page(r);
+            if (!take_page(r))
+                return;
         } else if (r->call || r->retry) {
             return;
         } else if (r->caught_up) {
@@ -290,9 +309,7 @@ void reader_begin_at(struct reader *r, struct position at, const struct sl_read_
             reader_fail(r, -ENOMEM);
             return;
         }
-        r->page[0] = p;
-        if (p->more)
-            ask_page(r, behind(part->records, at.seq));
+        hold_page(r, p);
     }
     reader_advance(r);
 }
@@ -331,6 +348,7 @@ void reader_free(struct reader *r)
     feed_leave(&r->follower);
     reader_drop_pages(r);
     reader_unrest(r);
+    r->server->freed_bytes += r->out.capacity;
     buffer_fini(&r->out);
     free(r);
 }
@@ -432,7 +450,7 @@ void reader_took(struct reader *r, size_t bytes)
         assert(r->out_at <= r->out.bytes);
         if (reader_pending(r) == 0) {
             /* a long line made it larger; who follows with others needs none */
-            buffer_shrink(&r->out, r->follower.class ? 0 : 2 * READER_FILL_BYTES);
+            buffer_shrink(&r->out, r->follower.class ? 0 : 2 * r->fill_bytes);
             empty(r);
         }
     } else if (bytes) {

@@ -17,6 +17,9 @@ struct reader;
 
 enum {
     READER_FILL_BYTES = 64 << 10,
+    /* Of one that does not follow: four blocks, and with the line that makes it full still one send. */
+    READER_BULK_BYTES = 248 << 10,
+    READER_BULK_PIECE_BYTES = 256 << 10,
     /* Of filter_work(), for all readers in a turn of the loop: 4 to 15 ms. Who needs more goes on in the next
        one. */
     READER_TURN_WORK = 4 << 20,

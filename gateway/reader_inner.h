@@ -11,9 +11,16 @@
 enum { READER_TIMEOUT_MS = 10000 };
 
 struct page {
-    size_t at;
+    size_t at; /* of the record that is being taken */
     size_t bytes;
     bool more;
+    uint64_t behind; /* the number behind everything in it */
+    bool opened;     /* the record at `at` was looked at: */
+    struct sl_record record;
+    struct sl_slice block;
+    struct sl_block_header header;
+    struct lines_walk walk; /* in the middle of it, while `decoded` is the last block that was decoded */
+    uint64_t decoded;       /* 0: it was not */
     uint8_t records[];
 };
 
@@ -79,14 +86,19 @@ static inline size_t reader_pending(const struct reader *r)
 {
     return r->out.bytes - r->out_at;
 }
+/* What was taken of `out` makes room only when all was. */
+static inline bool reader_full(const struct reader *r)
+{
+    return r->out.bytes >= r->fill_bytes;
+}
 /* Goes on wherever it stands. */
 void reader_advance(struct reader *r);
 struct page *reader_page_new(const struct sl_read_part *part);
 
-/* Takes a record in memory, decompressed before (`l`) or not. False: there is no room, or time, for more of
- * it. */
-bool reader_take_record(struct reader *r, const struct sl_record *record, struct sl_slice block,
-                        const struct sl_block_header *header, const struct lines *l);
+/* Takes what there is room and time for. True: all of it; else it is called again, or the reader has ended.
+ */
+bool reader_take_lines(struct reader *r, const struct lines *l);
+bool reader_take_record(struct reader *r, struct page *p); /* the one that is open */
 /* filter_line_some() within the turn's work; READER_RESTS: it has been put off, and is called again later. */
 enum { READER_RESTS = FILTER_LATER };
 int reader_wants(struct reader *r, const struct lines_walk *w, const struct sl_line *line,

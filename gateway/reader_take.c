@@ -4,6 +4,7 @@
  * over a long line may need more work than others can wait for, so a turn of the loop has READER_TURN_WORK
  * for all readers; who is in the middle of a line then rests, and goes on in the next turn where it stopped.
  */
+#include "connection.h"
 #include "raw.h"
 #include "reader_inner.h"
 #include "server.h"
@@ -158,45 +159,111 @@ static bool take_lines(struct reader *r, const struct sl_record *record, const s
             reader_finish(r, RENDER_LIMIT);
             return false;
         }
-        if (reader_pending(r) >= r->fill_bytes)
+        if (reader_full(r))
             return false;
     }
     return true;
 }
 
-/* A record in memory, decompressed before (`l`) or not. */
-bool reader_take_record(struct reader *r, const struct sl_record *record, struct sl_slice block,
-                        const struct sl_block_header *header, const struct lines *l)
+/* What is to be known of a record before its lines are looked at. False: nothing is left to do with it, and
+ * *ret_done says whether the next may come. */
+static bool opens(struct reader *r, const struct sl_record *record, const struct sl_block_header *header,
+                  bool *ret_done)
 {
-    /* one thread, and nothing keeps it: shared by all readers */
-    static uint8_t scratch[SL_BLOCK_RAW_MAX_BYTES];
+    *ret_done = true;
     if (!position_wants(r->at, record, header))
-        return true;
+        return false;
     if (r->has_before && record->first_seq >= r->before_seq) {
         reader_finish(r, RENDER_COMPLETE);
+        *ret_done = false;
         return false;
     }
     if (header->lines == 0) {
         if (header->flags & SL_BLOCK_GAP)
             give_gap(r, record, header);
         r->at = position_behind(r->at, record, header);
-        return reader_pending(r) < r->fill_bytes;
+        *ret_done = !reader_full(r);
+        return false;
     }
-    struct lines_walk w;
     if (filter_block(r->filter, record, header) == FILTER_NONE &&
         !filter_past(r->filter, sl_query_ceiling(record, header))) {
         r->partials.count = 0; /* what was open may have ended in there */
         r->at = position_behind(r->at, record, header);
-        return true;
-    }
-    if (l) {
-        lines_walk_again(&w, l);
-    } else if (lines_walk(&w, record, block, header, scratch, sizeof scratch) < 0) {
-        reader_fail(r, -EBADMSG);
         return false;
     }
-    bool done = take_lines(r, record, header, &w);
+    return true;
+}
+
+static bool take(struct reader *r, const struct sl_record *record, const struct sl_block_header *header,
+                 struct lines_walk *w)
+{
+    bool done = take_lines(r, record, header, w);
     if (r->out.fault)
         reader_fail(r, r->out.fault);
     return done && r->state == READER_READS;
+}
+
+bool reader_take_lines(struct reader *r, const struct lines *l)
+{
+    struct lines_walk w;
+    bool done;
+    if (!opens(r, &l->record, &l->header, &done))
+        return done;
+    lines_walk_again(&w, l);
+    return take(r, &l->record, &l->header, &w);
+}
+
+/* Text of a block that is wanted whole, and nothing else: what most downloads are made of. */
+static bool wants_whole(const struct reader *r, const struct sl_record *record,
+                        const struct sl_block_header *header)
+{
+    const struct query *q = r->query;
+    return !r->raw && r->style.format == QUERY_TEXT && !r->style.timestamps && !r->style.framed &&
+           r->at.seq <= record->first_seq && r->partials.count == 0 && !q->has_limit && !q->has_limit_bytes &&
+           (!r->has_before || record->first_seq + header->lines <= r->before_seq) &&
+           header->text_bytes <= r->fill_bytes && filter_block(r->filter, record, header) == FILTER_ALL;
+}
+
+/* False: it was not given, line by line it is. */
+static bool give_whole(struct reader *r, const struct sl_record *record, const struct sl_block_header *header,
+                       struct lines_walk *w)
+{
+    uint8_t *room = buffer_room(&r->out, header->text_bytes);
+    if (!room || !sl_block_lines_text(&w->it, header, room))
+        return false;
+    buffer_took(&r->out, header->text_bytes);
+    r->since_passed = true;
+    r->mid_line = false;
+    r->given_lines += header->lines;
+    r->given_bytes += header->text_bytes;
+    r->at = (struct position){.seq = record->first_seq + header->lines};
+    return true;
+}
+
+/*
+ * A block is decoded into memory that all readers share (one thread), and into a buffer that has room for all
+ * that it gives as text, so that it is decoded once; what gives more than that goes on in the middle, unless
+ * another reader has decoded something meanwhile.
+ */
+bool reader_take_record(struct reader *r, struct page *p)
+{
+    static uint8_t scratch[SL_BLOCK_RAW_MAX_BYTES];
+    static uint64_t decoded;
+    bool done, fresh = p->decoded == 0 || p->decoded != decoded;
+    if (!opens(r, &p->record, &p->header, &done))
+        return done;
+    bool whole = fresh && wants_whole(r, &p->record, &p->header);
+    if (whole && r->out.bytes > 0 && r->out.bytes + p->header.text_bytes > r->fill_bytes)
+        return false;
+    if (fresh && lines_walk(&p->walk, &p->record, p->block, &p->header, scratch, sizeof scratch) < 0) {
+        reader_fail(r, -EBADMSG);
+        return false;
+    }
+    p->decoded = fresh ? ++decoded : decoded;
+    if (whole && give_whole(r, &p->record, &p->header, &p->walk))
+        return !reader_full(r);
+    done = take(r, &p->record, &p->header, &p->walk);
+    if (r->resting) /* the line that was given up in the middle is behind the walk */
+        p->decoded = 0;
+    return done;
 }

@@ -16,6 +16,7 @@
 #include "wire/timestamp.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <netdb.h>
 #include <signal.h>
 #include <stdio.h>
@@ -26,6 +27,7 @@
 
 enum {
     TICK_MS = 100,
+    FREED_BYTES = 1 << 20,   /* worth a walk through the heap */
     HEADER_BYTES = 32 << 10, /* what lws keeps of a request's head; guard.h refuses earlier, and in words */
     SLOW_REQUEST_S = 10,
     KEEP_ALIVE_IDLE_S = 60,
@@ -45,6 +47,10 @@ static void tick(struct server *s)
     if (now_ns - s->second_ns < SL_NS_PER_S)
         return;
     s->second_ns = now_ns;
+    if (s->freed_bytes >= FREED_BYTES) {
+        malloc_trim(0);
+        s->freed_bytes = 0;
+    }
     connections_tick(s, now_ns);
     door_tick(now_ns);
     admission_tick(s->admission, now_ns);

@@ -27,6 +27,7 @@ struct server {
     unsigned depth;                 /* of lws' callbacks */
     TAILQ_HEAD(, reader) resting;   /* reader_take.c's */
     uint64_t turn_work;             /* filter_work() that is left to this turn of the loop */
+    size_t freed_bytes; /* of readers that are gone, or do not read: to be given back to the system */
     size_t connection_count;
     size_t follower_count;
     int tick_fd; /* every 100 ms */

@@ -336,3 +336,32 @@ bool sl_block_lines_next(struct sl_block_lines *it, struct sl_line *ret)
     it->text += bytes;
     return true;
 }
+
+/* Few runs, nearly always one: a look at each of them costs nothing. */
+static bool any_partial(struct sl_reader runs)
+{
+    bool any = false;
+    while (sl_reader_left(&runs) > 0) {
+        any = any || (next_varint(&runs) & RUN_PARTIAL) != 0;
+        next_varint(&runs);
+    }
+    return any;
+}
+
+bool sl_block_lines_text(struct sl_block_lines *it, const struct sl_block_header *header, uint8_t *out)
+{
+    assert(it->left == header->lines);
+    if (any_partial(it->runs))
+        return false;
+    const uint8_t *text = it->text;
+    for (uint32_t left = it->left; left > 0; left--) {
+        size_t bytes = next_varint(&it->lengths);
+        memcpy(out, text, bytes);
+        text += bytes;
+        out += bytes;
+        *out++ = '\n';
+    }
+    it->text = text;
+    it->left = 0;
+    return true;
+}

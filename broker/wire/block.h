@@ -144,6 +144,11 @@ struct sl_block_lines {
 int sl_block_lines_open(struct sl_block_lines *it, struct sl_slice block,
                         const struct sl_block_header *header, void *scratch, size_t capacity);
 bool sl_block_lines_next(struct sl_block_lines *it, struct sl_line *ret);
+/*
+ * All of the block's lines as text/plain at once, into header.text_bytes bytes at `out`; `it` is as opened,
+ * and at its end afterwards. Only if no line is partial (false: nothing was written, and `it` is as it was).
+ */
+bool sl_block_lines_text(struct sl_block_lines *it, const struct sl_block_header *header, uint8_t *out);
 
 /*
  * Building. Faults: -ENOMEM. A builder that has no lines encodes a block without lines (a gap or a plain
