@@ -66,9 +66,12 @@ class Redis:
         self.start()
 
     def start(self):
+        self.spawn()
+        until(lambda: self.command("PING") == b"+PONG", 30, "redis-server answers")
+
+    def spawn(self):
         self.process = subprocess.Popen([self.program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.dir, "--save", ""]
                                         + self.options, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until(lambda: self.command("PING") == b"+PONG", 30, "redis-server answers")
 
     def command(self, text):
         """The first line of the answer to an inline command, or None."""
