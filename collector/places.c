@@ -83,6 +83,10 @@ void places_adopt(struct collector *c, struct file *copy, struct file *f)
     copy->state = FILE_READING;
     copy->dirty = true;
     f->joins = NULL;
+    /* what else was a copy of it (the .gz of the copy) is none of what it will be */
+    for (struct file *other = f->log->files; other; other = other->next)
+        if (other->copy_of == f)
+            other->copy_of = copy;
     f->known = true; /* this incarnation is the copy's from now on, also if nothing of it was sent yet */
     fleet_ready(&c->fleet, copy->log->sandbox);
 }

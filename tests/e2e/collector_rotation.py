@@ -4,6 +4,7 @@ import gzip
 import os
 import random
 import shutil
+import signal
 import time
 
 from collector_direct import Direct, compare, in_background, write_steadily
@@ -78,9 +79,14 @@ class Rotating(Source):
             self.shift()
             shutil.copyfile(self.path, self.path + ".1")
             os.truncate(self.path, 0)
+        elif self.kind == "copytruncate-gz":  # logrotate with copytruncate and compress: the .gz is a copy of the copy
+            self.shift()
+            shutil.copyfile(self.path, self.path + ".1")
+            os.truncate(self.path, 0)
+            self.compress(self.path + ".1")
 
 
-KINDS = ("rename", "numbered", "gz", "kubelet", "replace", "copytruncate")
+KINDS = ("rename", "numbered", "gz", "kubelet", "replace", "copytruncate", "copytruncate-gz")
 
 
 def rotated_while_up(form, kinds=KINDS, every=0.02, seconds=3):
@@ -204,6 +210,29 @@ def a_deleted_file_is_read_to_its_end():
         assert not s.gaps("deleted")
 
 
+def the_gz_of_a_copy_is_no_copy_of_what_comes_after():
+    """logrotate with copytruncate and compress, caught between copy and truncation: copy and .gz were both held for copies of
+    the original, the .gz still when that had been truncated. The next time the wrong one went on for it: a file came twice."""
+    with Direct() as s:
+        source = Rotating(s, "packed", kind="copytruncate-gz")
+        for turn in range(1, 6):
+            source.write(200)
+            s.has("packed", 200 * turn)
+            source.shift()
+            files = s.metric("files ")
+            shutil.copyfile(source.path, source.path + ".1")
+            until(lambda n=files: s.metric("files ") > n, 10, "the copy was seen")
+            s.process["collector"].send_signal(signal.SIGSTOP)
+            os.truncate(source.path, 0)
+            source.compress(source.path + ".1")
+            s.process["collector"].send_signal(signal.SIGCONT)
+        source.write(30)
+        source.exit(0)
+        s.stopped("packed")
+        compare(source, s.lines("packed"), "copied, truncated and packed")
+        assert not s.gaps("packed"), s.gaps("packed")
+
+
 def a_plain_line_split_by_rotation_is_joined():
     with Direct(["plain:LOGS/{sandbox}/console.log"]) as s:
         folder = s.logs + "/vm"
@@ -262,4 +291,4 @@ if __name__ == "__main__":
           rotated_while_the_collector_is_killed, rotated_while_the_collector_is_down,
           what_was_replaced_while_the_collector_was_down_is_a_gap,
           what_was_truncated_while_the_collector_was_down_is_a_gap, a_deleted_file_is_read_to_its_end,
-          a_plain_line_split_by_rotation_is_joined, pieces_are_joined_across_rotation_and_restart])
+          the_gz_of_a_copy_is_no_copy_of_what_comes_after, a_plain_line_split_by_rotation_is_joined, pieces_are_joined_across_rotation_and_restart])
