@@ -34,6 +34,16 @@ function marked(parent, text, pattern) {
 }
 
 const rgb = (value) => (/^\d{1,3}, ?\d{1,3}, ?\d{1,3}$/.test(value) ? `rgb(${value})` : "");
+// Programs choose colours for a background that they assume: a share of the theme's own text keeps them readable on ours.
+const readable = (colour) => `color-mix(in srgb, ${colour} 50%, currentColor)`;
+
+/** The three numbers of xterm's colour 16 to 255: a cube of six levels, then greys. Anser only names it. */
+function palette(value) {
+  const n = Number(/^ansi-palette-(\d{1,3})$/.exec(value)?.[1] ?? 0);
+  if (n < 16 || n > 255) return "";
+  if (n > 231) return Array(3).fill(8 + 10 * (n - 232)).join(", ");
+  return [36, 6, 1].map((step) => Math.floor((n - 16) / step) % 6).map((level) => (level ? 55 + 40 * level : 0)).join(", ");
+}
 const className = (value) => (/^ansi-[a-z0-9-]+$/.test(value) ? value : "");
 
 /** Appends `text` to `parent`; `pattern` (a global RegExp or null) is highlighted. */
@@ -46,7 +56,9 @@ export function appendText(parent, text, pattern) {
     const span = document.createElement("span");
     for (const [name, value, truecolor] of [["fg", piece.fg, piece.fg_truecolor], ["bg", piece.bg, piece.bg_truecolor]]) {
       if (!value) continue;
-      if (value === "ansi-truecolor" && truecolor) span.style[name === "fg" ? "color" : "backgroundColor"] = rgb(truecolor);
+      const colour = rgb(value === "ansi-truecolor" ? truecolor : palette(value));
+      if (colour && name === "fg") span.style.color = piece.bg ? colour : readable(colour);
+      else if (colour) span.style.backgroundColor = colour;
       else if (className(value)) span.classList.add(`${name}-${value}`);
     }
     for (const decoration of piece.decorations ?? []) if (/^[a-z]+$/.test(decoration)) span.classList.add(`ansi-${decoration}`);

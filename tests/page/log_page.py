@@ -133,6 +133,32 @@ def hostile_lines_stay_text():
         assert not complaints, complaints
 
 
+def any_colour_is_shown_and_readable_in_both_themes():
+    """Colours 16 to 255 were none: the library only names them. What is bright or dark for another background is still to be read."""
+    colours = ["38;5;208", "38;5;232", "38;5;231", "38;5;226", "38;5;17", "38;2;255;255;255", "38;2;0;0;0"]
+    contrast = """const numbers = (c) => { const x = document.createElement("canvas").getContext("2d"); x.fillStyle = c; x.fillRect(0, 0, 1, 1);
+                                                return [...x.getImageData(0, 0, 1, 1).data].slice(0, 3); };
+        const light = (c) => { const [r, g, b] = numbers(c).map((v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+                               return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+        const behind = light(getComputedStyle(document.body).backgroundColor);
+        return [...document.querySelectorAll(".lines span[style]")].filter((e) => e.style.color).map((e) => {
+          const text = light(getComputedStyle(e).color); return (Math.max(text, behind) + .05) / (Math.min(text, behind) + .05); })"""
+    with System() as s, Page(s) as p:
+        os.makedirs(f"{s.logs}/box")
+        with open(f"{s.logs}/box/main.log", "w", newline="") as f:
+            for i, colour in enumerate(colours + ["48;5;22"]):
+                f.write(f"{rfc3339(time.time_ns() + i)} stdout F \x1b[{colour}mcolour\x1b[0m\n")
+        s.has("box", len(colours) + 1)
+        for dark in (False, True):
+            p.dark(dark)
+            p.open("/?sandbox=box")
+            p.has(len(colours) + 1)
+            got = p.js(contrast)
+            assert len(got) == len(colours) and min(got) >= 3, (dark, got)
+            assert p.js("return document.querySelectorAll('.lines span[style]').length") == len(colours) + 1, "behind it, too"
+            p.shot(f"colours-{'dark' if dark else 'light'}")
+
+
 def the_list_shows_states_and_searches():
     with System() as s, Page(s) as p:
         for i in range(30):
@@ -220,5 +246,6 @@ def a_long_log_is_moved_through_by_keys_within_bounds():
 
 if __name__ == "__main__":
     main([the_page_opens_on_the_end_follows_pauses_and_pages_up, search_finds_over_the_whole_log,
-          a_gateway_restart_loses_and_doubles_nothing_on_the_page, hostile_lines_stay_text, the_list_shows_states_and_searches,
+          a_gateway_restart_loses_and_doubles_nothing_on_the_page, hostile_lines_stay_text,
+          any_colour_is_shown_and_readable_in_both_themes, the_list_shows_states_and_searches,
           what_retention_took_is_shown_as_a_gap, what_is_copied_is_the_log, a_long_log_is_moved_through_by_keys_within_bounds])
