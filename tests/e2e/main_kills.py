@@ -2,10 +2,11 @@
 """Nothing lost, nothing doubled, while every daemon in turn is killed with -9 under load."""
 import json
 import random
+import subprocess
 import threading
 import time
 
-from harness import Source, Sse, System, check, main, until
+from harness import BIN, PATIENCE, Source, Sse, System, WebSocket, check, main, until
 
 
 def writer(source, rate, seconds, stop):
@@ -27,12 +28,48 @@ def followed_exactly(system, sandbox, source, sse):
     assert sse.ended["last_seq"] == len(source.written) and sse.ended["lost"] == 0, sse.ended
 
 
+class Socket:
+    """A WebSocket that comes again behind the last cursor it saw; `objects` as they came."""
+
+    def __init__(self, s, sandbox):
+        self.s, self.sandbox, self.objects, self.connects = s, sandbox, [], 0
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        while not self.objects or self.objects[-1].get("event") != "end" or self.objects[-1]["reason"] == "shutdown":
+            seen = [o["cursor"] for o in self.objects[-2:] if "cursor" in o]
+            try:
+                ws = WebSocket(self.s.port, self.s.url(self.sandbox, **({"after": seen[-1]} if seen else {})))
+                self.connects += 1
+                self.objects += ws.objects()
+                ws.close()
+            except (OSError, EOFError):
+                time.sleep(0.02)
+
+
+def cli(s, sandbox):
+    """The command, which comes again by itself."""
+    return subprocess.Popen([BIN + "/sandlog", "logs", "-f", "-o", "json", "--server", f"http://127.0.0.1:{s.port}", sandbox],
+                            stdin=subprocess.DEVNULL, stdout=open(f"{s.dir}/cli.out", "wb"), stderr=open(f"{s.dir}/cli.err", "wb"))
+
+
+def followed_by_others(s, source, ws, command):
+    ws.thread.join(60 * PATIENCE)
+    assert not ws.thread.is_alive() and ws.connects > 1, ws.connects
+    check([source], ws.objects, "followed over WebSocket")
+    assert command.wait(60 * PATIENCE) == 0, open(f"{s.dir}/cli.err").read()
+    with open(f"{s.dir}/cli.out", "rb") as f:
+        check([source], [json.loads(line) for line in f], "followed by the command")
+
+
 def killed(name, rate, times):
     with System() as s:
         source = Source(s, "busy")
         source.write(1)
         s.has("busy", 1)
         sse = Sse(s.port, s.url("busy", follow=1, data="json"))
+        others = (Socket(s, "busy"), cli(s, "busy")) if name == "gateway" else None  # what the others do is hidden by it
         stop = threading.Event()
         w = threading.Thread(target=writer, args=(source, rate, 6, stop))
         w.start()
@@ -46,6 +83,8 @@ def killed(name, rate, times):
         source.exit(0)
         sse.wait_end(60)
         followed_exactly(s, "busy", source, sse)
+        if others:
+            followed_by_others(s, source, *others)
         print(f"   {len(source.written)} lines, {times} kills of {name}, {sse.connects} connections")
 
 
