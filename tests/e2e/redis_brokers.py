@@ -14,15 +14,17 @@ from harness import BIN, Redis, Source, Sse, System, check, free_port, main, unt
 
 
 class Many(System):
-    """`brokers` brokers; a gateway at each of them that also knows the others. Collectors: `at` says which broker comes first."""
+    """`brokers` brokers; a gateway at each of them that also knows the others. Collectors: `at` says which broker comes first.
+    `url`: another Redis than its own; `more` stands behind its servers."""
 
-    def __init__(self, brokers=2, at=0, alone=False, replica=False):
+    def __init__(self, brokers=2, at=0, alone=False, replica=False, url=None, more=""):
         super().__init__(start=False)
-        self.url_of_store, self.replica = self.redis.url, None
+        self.url_of_store, self.replica = url or self.redis.url, None
         if replica:
             self.replica = Redis("--repl-diskless-sync-delay", "0")
             self.replica.command(f"REPLICAOF 127.0.0.1 {self.redis.port}")
             self.url_of_store += f",127.0.0.1:{self.replica.port}"
+        self.url_of_store += more
         self.count, self.at, self.alone = brokers, at, alone
         self.ports = [free_port() for _ in range(brokers)]
         self.ops = [free_port() for _ in range(brokers)]

@@ -87,6 +87,8 @@ void call_begin_script(struct call *c, const struct script *script);
 /* Frees replies and arguments; the memory of the calls is the caller's. */
 void call_end(struct call *c);
 void link_round(struct link *l, struct call *calls, size_t count);
+/* link_why() says then what an error means that a call was answered with. */
+void link_explain(struct link *l, const struct call *c, const char *error);
 /* The error text of a reply that is one, else NULL. */
 const char *reply_error(const redisReply *reply);
 

@@ -107,6 +107,14 @@ void node_explain(struct link *l, const struct node *n, const char *error)
         snprintf(l->why, sizeof l->why, "Redis at %.100s port %d says: %.100s", n->host, n->port, error);
 }
 
+void link_explain(struct link *l, const struct call *c, const char *error)
+{
+    static const char aborted[] = "EXECABORT Transaction discarded because of: ";
+    if (strncmp(error, aborted, sizeof aborted - 1) == 0)
+        error += sizeof aborted - 1;
+    node_explain(l, &l->nodes[c->node < l->node_count ? c->node : 0], error);
+}
+
 /* ---- connections ---- */
 
 void node_drop(struct link *l, struct node *n)

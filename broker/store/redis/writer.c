@@ -97,15 +97,10 @@ static void trouble(struct writer *w, const char *sentence)
 static void box_fail(struct writer *w, struct box *b, int fault)
 {
     const char *error = reply_error(b->call.reply);
-    char text[TROUBLE_BYTES];
-    if (error && strncmp(error, "OOM", 3) == 0)
-        trouble(w, "Redis is full (maxmemory): it takes nothing more until something is deleted or trimmed");
-    else if (error) {
-        snprintf(text, sizeof text, "Redis refuses to write: %.200s", error);
-        trouble(w, text);
-    } else if (fault != -ENOMEM) {
+    if (error)
+        link_explain(w->link, &b->call, error);
+    if (error || fault != -ENOMEM)
         trouble(w, *link_why(w->link) ? link_why(w->link) : "Redis can't be reached");
-    }
     b->settled = true;
     b->fault = fault;
     b->loaded = false;
