@@ -14,7 +14,7 @@ from harness import main, until
 
 COUNT = int(sys.argv.pop(1)) if __name__ == "__main__" and len(sys.argv) > 1 and sys.argv[1].isdigit() else 80
 KINDS = ("rename", "numbered", "gz", "kubelet", "copytruncate")
-KEPT = 100  # more than are turned over while the collector is dead and comes up, on a busy machine
+KEPT = max(100, COUNT)  # more than are turned over while the collector is dead and comes up, on a busy machine
 REPLACED = 20  # sandboxes that are replaced in place: each may be only every 200 ms
 
 
@@ -67,6 +67,9 @@ def churn(killed):
         for source in sources + replaced:
             s.stopped(source.sandbox, 60)
         turned = time.monotonic() - start
+        with open(f"/proc/{s.process['collector'].pid}/stat") as f:
+            busy = sum(int(n) for n in f.read().rsplit(")", 1)[1].split()[11:13]) / os.sysconf("SC_CLK_TCK")
+        rotations = sum(x.turn for x in sources + replaced)
         lost = 0
         for source in sources + replaced:
             what = f"{source.kind}, {source.turn} rotations" + (", killed" if killed else "")
@@ -75,7 +78,8 @@ def churn(killed):
             else:
                 compare(source, s.lines(source.sandbox), what)
                 assert not s.gaps(source.sandbox), (what, s.gaps(source.sandbox))
-        print(f"   {COUNT} rotations of {KINDS}, {sum(x.turn for x in replaced)} in place, {turned:.0f} s, {s.starts - 2} kills, "
+        cost = "" if killed else f"{1000 * busy / rotations:.1f} ms of the collector's CPU each, "
+        print(f"   {COUNT} rotations of {KINDS}, {sum(x.turn for x in replaced)} in place, {turned:.0f} s, {s.starts - 2} kills, {cost}"
               f"{lost} lines of those replaced while the collector was dead are gaps")
 
 

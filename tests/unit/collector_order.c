@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+/* In which order the files of a log are read, whatever happens between two looks. */
+#include "collector_world.h"
+
+static void a_life(unsigned seed, enum kind kind)
+{
+    char what[64];
+    world_begin(seed, kind);
+    collector_start();
+    w.restless = true;
+    for (int i = 0; i < 60; i++) {
+        switch (dice(12)) {
+        case 0:
+            collector_dies(dice(3));
+            break;
+        case 1:
+        case 2:
+            if (!w.up)
+                collector_start();
+            break;
+        case 3:
+            if (w.connected)
+                broker_goes(dice(3));
+            break;
+        case 4:
+        case 5:
+            if (!w.connected)
+                broker_connects();
+            break;
+        case 6:
+        case 7:
+            writer_rotate();
+            break;
+        case 8:
+            world_turn(dice(2) ? dice(30) : dice(8000));
+            break;
+        default:
+            writer_write(1 + dice(10));
+            world_turn(dice(10));
+        }
+    }
+    world_rest();
+    snprintf(what, sizeof what, "%s, seed %u, %u turns", kind_names[kind], seed, w.turned);
+    all_lines_came(what);
+    world_end();
+}
+
+static void lives(enum kind kind)
+{
+    const char *first = getenv("SEED"), *count = getenv("SEEDS");
+    unsigned seed = first ? (unsigned)atol(first) : 1, left = count ? (unsigned)atol(count) : first ? 1 : 40;
+    for (; left > 0; left--)
+        a_life(seed++, kind);
+}
+
+static void stamped_files_come_in_order(void **state)
+{
+    (void)state;
+    lives(STAMPED);
+}
+
+static void numbered_files_come_in_order(void **state)
+{
+    (void)state;
+    lives(NUMBERED);
+}
+
+static void packed_files_come_in_order(void **state)
+{
+    (void)state;
+    lives(PACKED);
+}
+
+static void copies_come_in_order(void **state)
+{
+    (void)state;
+    lives(COPIED);
+}
+
+static void packed_copies_come_in_order(void **state)
+{
+    (void)state;
+    lives(COPIED_PACKED);
+}
+
+/* What a rotation costs while `kept` rotated files are there: it must not be more for a log that keeps more.
+ */
+static void one_more(enum kind kind, unsigned kept, unsigned *ret_opens, unsigned *ret_reads,
+                     unsigned *ret_listings)
+{
+    world_begin(1, kind);
+    collector_start();
+    for (unsigned i = 0; i < kept; i++) {
+        writer_write(1 + i % 9); /* shorter than a fingerprint, and longer */
+        world_turn(20);
+        writer_rotate();
+        world_turn(20);
+    }
+    for (int i = 0; i < 100; i++)
+        world_turn(100); /* all are closed */
+    memset(&w.calls, 0, sizeof w.calls);
+    for (unsigned i = 0; i < 10; i++) {
+        writer_write(1 + i % 9);
+        world_turn(20);
+        writer_rotate();
+        world_turn(20);
+    }
+    *ret_opens = w.calls.opens;
+    *ret_reads = w.calls.reads;
+    *ret_listings = w.calls.listings;
+    world_rest();
+    all_lines_came(kind_names[kind]);
+    world_end();
+}
+
+static void a_rotation_costs_the_same_beside_many(void **state)
+{
+    (void)state;
+    for (enum kind kind = STAMPED; kind <= COPIED_PACKED; kind++) {
+        unsigned few[3], many[3];
+        one_more(kind, 10, &few[0], &few[1], &few[2]);
+        one_more(kind, 100, &many[0], &many[1], &many[2]);
+        printf(
+            "   10 times %s beside 10 and 100 files: %u and %u opens, %u and %u reads, %u and %u listings\n",
+            kind_names[kind], few[0], many[0], few[1], many[1], few[2], many[2]);
+        assert_in_range(many[0], 0, few[0] + few[0] / 4);
+        assert_in_range(many[1], 0, few[1] + few[1] / 4);
+        assert_in_range(many[2], 0, few[2] + few[2] / 4);
+    }
+}
+
+enum { FILES = 150 };
+
+/* A start reads each file a few times, however many there are. */
+static void a_start_costs_the_same_for_each(void **state)
+{
+    (void)state;
+    for (enum kind kind = STAMPED; kind <= COPIED_PACKED; kind++) {
+        for (unsigned known = 0; known < 2; known++) {
+            world_begin(1, kind);
+            if (known)
+                collector_start();
+            for (unsigned i = 0; i < FILES; i++) {
+                writer_write(1 + i % 9);
+                writer_rotate();
+                world_turn(20);
+            }
+            for (int i = 0; known && i < 100; i++)
+                world_turn(100);
+            collector_dies(0);
+            memset(&w.calls, 0, sizeof w.calls);
+            collector_start();
+            world_rest();
+            printf("   %s: a start beside %d files that are %s: %u opens, %u reads, %u listings\n",
+                   kind_names[kind], FILES, known ? "known" : "new", w.calls.opens, w.calls.reads,
+                   w.calls.listings);
+            all_lines_came(kind_names[kind]);
+            assert_in_range(w.calls.opens, 0, 4 * FILES);
+            assert_in_range(w.calls.reads, 0, 20 * FILES);
+            world_end();
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(stamped_files_come_in_order),
+                                       cmocka_unit_test(numbered_files_come_in_order),
+                                       cmocka_unit_test(packed_files_come_in_order),
+                                       cmocka_unit_test(copies_come_in_order),
+                                       cmocka_unit_test(packed_copies_come_in_order),
+                                       cmocka_unit_test(a_rotation_costs_the_same_beside_many),
+                                       cmocka_unit_test(a_start_costs_the_same_for_each)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
