@@ -151,7 +151,11 @@ static const char *check_token(const struct auth *a, const char *token, int64_t 
     jwt_t *jwt = NULL;
     if (jwt_decode(&jwt, token, a->key, (int)a->key_bytes) != 0)
         return "the token is not valid";
-    bool right = jwt_get_alg(jwt) == a->algorithm; /* the token's header decided how it was verified */
+    /* The token's header decided how it was verified; and RFC 7515 4.1.11: what `crit` names must be
+     * understood. */
+    char *critical = jwt_get_headers_json(jwt, "crit");
+    bool right = jwt_get_alg(jwt) == a->algorithm && !critical;
+    free(critical);
     char *text = right ? jwt_get_grants_json(jwt, NULL) : NULL;
     jwt_free(jwt);
     if (!right)
@@ -163,7 +167,7 @@ static const char *check_token(const struct auth *a, const char *token, int64_t 
     double from_s = json_is_number(not_before) ? json_number_value(not_before) : 0;
     json_decref(claims);
     if (!sound)
-        return "the token needs a number `exp`, and sandboxes as a list of texts";
+        return "the token needs a number `exp`, and `sandboxes` as a list of at most 64 texts";
     if (g->expires_ns <= now_ns)
         return "the token has expired";
     if (from_s * 1e9 > (double)now_ns)

@@ -95,7 +95,8 @@ def tokens_that_are_not_right_are_refused():
                     token(dict(claims, exp=now - 1)), token({"scope": "read", "sandboxes": ["*"]}), token(dict(claims, nbf=now + 60)),
                     token(claims, header={"alg": "none"}), token(claims, header={"alg": "none"}, sign=lambda _: b""),
                     token(claims, header={"alg": "HS512"}, sign=lambda m: hmac.new(SECRET, m, hashlib.sha512).digest()),
-                    token(dict(claims, sandboxes=[7])), token(dict(claims, exp="soon")), "x" * 9000]:
+                    token(claims, header={"alg": "HS256", "crit": ["x"], "x": 1}),
+                    token(dict(claims, sandboxes=[7])), token(dict(claims, sandboxes=["a"] * 65)), token(dict(claims, exp="soon")), "x" * 9000]:
             status, headers, answer = s.request("GET", "/v1/sandboxes", headers={"Authorization": "Bearer " + bad})
             assert status == 401 and headers["WWW-Authenticate"] == "Bearer", (bad[:80], status, answer)
         assert s.request("GET", "/v1/sandboxes", headers={"Authorization": "Bearer " + good})[0] == 200
