@@ -107,6 +107,11 @@ static enum verdict refused(struct stream *s, long status)
             break;
         s->follow = false;
         return RETRY_NOW;
+    case 400: /* it knows --grep by its own name */
+        if (strncmp(problem.detail, "regex: ", 7) != 0)
+            break;
+        say("--grep: %s", problem.detail + 7);
+        return FAILED;
     case 429:
     case 500:
     case 502:
