@@ -48,14 +48,15 @@ int check_run(int argc, char **argv)
     printf("%" PRIu64 " segments, %" PRIu64 " records, %" PRIu64 " lines\n", result.segments, result.records,
            result.lines);
     uint64_t repairable = result.damaged_indexes + (result.torn_bytes > 0);
-    if (repairable + result.damaged_blocks == 0) {
+    if (repairable + result.damaged_blocks + result.lost_segments == 0) {
         puts("all is well");
         return 0;
     }
     printf("%" PRIu64 " torn bytes, %" PRIu64 " damaged indexes, %" PRIu64 " damaged blocks, %" PRIu64
-           " repaired\n",
-           result.torn_bytes, result.damaged_indexes, result.damaged_blocks, result.repaired);
+           " lost segments, %" PRIu64 " repaired\n",
+           result.torn_bytes, result.damaged_indexes, result.damaged_blocks, result.lost_segments,
+           result.repaired);
     if (!o->repair && repairable > 0)
         puts("torn tails and indexes are repaired by --repair, or by the next start of a broker");
-    return result.damaged_blocks > 0 || (!o->repair && repairable > 0);
+    return result.damaged_blocks + result.lost_segments > 0 || (!o->repair && repairable > 0);
 }

@@ -55,6 +55,9 @@ void counts_register(struct counts *c, struct sl_metrics *m)
                        &c->store_cut_bytes);
     sl_metrics_counter(m, "store_damaged_blocks_total", NULL, "Damaged blocks met.",
                        &c->store_damaged_blocks);
+    sl_metrics_gauge(m, "store_lost_segments", NULL,
+                     "Places where segment files are missing, as of the last start.",
+                     &c->store_lost_segments);
     sl_metrics_counter(m, "store_commits_total", NULL, "Group commits.", &c->store_commits);
     sl_metrics_counter(m, "store_commit_faults_total", NULL, "Group commits that failed.",
                        &c->store_commit_faults);
@@ -86,6 +89,7 @@ void counts_refresh(struct counts *c, struct store *store, const struct sl_serve
     sl_gauge_set(&c->store_sandboxes, (int64_t)stats.sandboxes);
     sl_gauge_set(&c->store_hot_bytes, (int64_t)stats.hot_bytes);
     sl_gauge_set(&c->store_trouble, store_trouble(store) != NULL);
+    sl_gauge_set(&c->store_lost_segments, (int64_t)stats.lost_segments);
     set(&c->store_cut_records, stats.cut_records);
     set(&c->store_cut_bytes, stats.cut_bytes);
     set(&c->store_damaged_blocks, stats.damaged_blocks);

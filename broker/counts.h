@@ -21,7 +21,8 @@ struct counts {
     struct sl_counter refused_peers; /* not let in, for secret or certificate */
     struct sl_gauge parked_reads, parked_notices, stopping;
     struct sl_gauge peers[SL_ROLE_TOOL + 1]; /* by role */
-    struct sl_gauge store_segments, store_bytes, store_sandboxes, store_hot_bytes, store_trouble;
+    struct sl_gauge store_segments, store_bytes, store_sandboxes, store_hot_bytes, store_trouble,
+        store_lost_segments;
     struct sl_counter store_cut_records, store_cut_bytes, store_damaged_blocks, store_commits,
         store_commit_faults, store_compactions, export_overruns;
     struct sl_histogram store_sync; /* the engine's, copied: /metrics may be asked while the store closes */

@@ -39,12 +39,13 @@ char *status_render(struct home *h, int64_t now_ns)
         json_pack("{s:I, s:I, s:I}", "collectors", (json_int_t)h->counts.peers[SL_ROLE_COLLECTOR].value,
                   "gateways", (json_int_t)h->counts.peers[SL_ROLE_GATEWAY].value, "tools",
                   (json_int_t)h->counts.peers[SL_ROLE_TOOL].value);
-    json_t *store = json_pack(
-        "{s:s, s:s?, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "epoch", epoch, "trouble",
-        store_trouble(h->store), "segments", (json_int_t)stats.segments, "bytes", (json_int_t)stats.bytes,
-        "sandboxes", (json_int_t)stats.sandboxes, "hot_bytes", (json_int_t)stats.hot_bytes, "cut_records",
-        (json_int_t)stats.cut_records, "cut_bytes", (json_int_t)stats.cut_bytes, "damaged_blocks",
-        (json_int_t)stats.damaged_blocks, "compactions", (json_int_t)stats.compactions);
+    json_t *store = json_pack("{s:s, s:s?, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "epoch", epoch,
+                              "trouble", store_trouble(h->store), "segments", (json_int_t)stats.segments,
+                              "bytes", (json_int_t)stats.bytes, "sandboxes", (json_int_t)stats.sandboxes,
+                              "hot_bytes", (json_int_t)stats.hot_bytes, "cut_records",
+                              (json_int_t)stats.cut_records, "cut_bytes", (json_int_t)stats.cut_bytes,
+                              "damaged_blocks", (json_int_t)stats.damaged_blocks, "lost_segments",
+                              (json_int_t)stats.lost_segments, "compactions", (json_int_t)stats.compactions);
     json_t *all =
         json_pack("{s:s, s:s, s:I, s:o*, s:I, s:I, s:I, s:o*, s:o*, s:o*}", "daemon", "broker", "version",
                   SL_VERSION, "uptime_seconds", (json_int_t)((now_ns - h->started_ns) / SL_NS_PER_S), "peers",

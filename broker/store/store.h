@@ -209,10 +209,12 @@ struct sl_histogram;
 /* What the engine counts; for /metrics and /status. Home thread. */
 struct store_stats {
     uint64_t segments;
-    uint64_t bytes;       /* on disk */
-    uint64_t sandboxes;   /* known, deleted ones aside */
-    uint64_t hot_bytes;   /* of memory_bytes in use */
-    uint64_t cut_records; /* torn or bad ones cut off at the last start */
+    uint64_t bytes;         /* on disk */
+    uint64_t sandboxes;     /* known, deleted ones aside */
+    uint64_t hot_bytes;     /* of memory_bytes in use */
+    uint64_t lost_segments; /* places where whole files are missing that retention did not take, at the last
+                               start */
+    uint64_t cut_records;   /* torn or bad ones cut off at the last start */
     uint64_t cut_bytes;
     uint64_t damaged_blocks; /* met by reads and compactions since start */
     uint64_t commits;        /* group commits since start */
@@ -242,6 +244,7 @@ struct store_check_result {
     uint64_t torn_bytes; /* behind the last good record of unsealed segments */
     uint64_t damaged_blocks;
     uint64_t damaged_indexes;
+    uint64_t lost_segments; /* places where one or more are missing */
     uint64_t repaired;
 };
 int store_check(const char *location, bool repair, store_report *report, void *arg,

@@ -148,6 +148,7 @@ static void compaction_moves_no_more_bytes_a_second_than_it_may(void **state)
     struct world *w = *state;
     store_close(w->store);
     w->options.compact_bytes_per_s = 100000;
+    w->options.segment_bytes = 1 << 20; /* one, or some would be compacted before it is asked for */
     world_open(w);
     fill(w, "a", 0, 400);
     uint64_t bytes = stats(w).bytes; /* are read; what is written comes on top */
@@ -486,6 +487,70 @@ static void an_empty_segment_is_no_damage_at_a_start_and_is_named_by_check(void 
     world_open(w);
 }
 
+/* ---- whole files lost ---- */
+
+static void lose(struct world *w, uint32_t number)
+{
+    char path[600];
+    snprintf(path, sizeof path, "%s/%010u-%010u.0.seg", w->location, number, number);
+    assert_int_equal(unlink(path), 0);
+}
+
+/* They were taken for dropped by retention: check said that all is well. */
+static void a_lost_segment_is_damage_and_not_retention(void **state)
+{
+    struct world *w = *state;
+    char text[4096];
+    for (uint32_t number = 1; number <= 2; number++) {
+        store_close(w->store);
+        each_file(w, unlink_file, NULL);
+        world_open(w);
+        fill(w, "a", 0, 1);
+        for (unsigned blocks = 1; stats(w).segments < 3; blocks++)
+            fill(w, "a", blocks, 1);
+        uint64_t last = place(w, "a").last_seq;
+        store_close(w->store);
+        assert_int_equal(check(w, false, text).lost_segments, 0);
+        lose(w, number);
+        for (int k = 0; k < 3; k++) {
+            assert_int_equal(check(w, false, text).lost_segments, 1);
+            assert_non_null(strstr(text, "are lost"));
+            world_open(w);
+            assert_int_equal(stats(w).lost_segments, 1);
+            struct got g = read_all(w, "a", 1, 4096);
+            assert_int_equal(g.gaps, 1);
+            assert_int_equal(g.reason, SL_GAP_DAMAGED);
+            assert_true(g.gap_lines >= 10);
+            assert_int_equal(g.gap_lines + g.lines, last);
+            free(g.text);
+            if (k == 1)
+                compact(w); /* what is there is made one; what is not stays told */
+            store_close(w->store);
+        }
+        world_open(w);
+    }
+}
+
+static void a_segment_that_retention_took_is_not_lost(void **state)
+{
+    struct world *w = *state;
+    char text[4096];
+    store_close(w->store);
+    w->options.retention_bytes = 64 << 10;
+    world_open(w);
+    fill(w, "a", 0, 1);
+    for (unsigned blocks = 1; place(w, "a").oldest_seq == 1; blocks++)
+        fill(w, "a", blocks, 1);
+    for (int k = 0; k < 2; k++) {
+        store_close(w->store);
+        assert_int_equal(check(w, false, text).lost_segments, 0);
+        assert_non_null(strstr(text, "seg"));
+        world_open(w);
+        assert_int_equal(stats(w).lost_segments, 0);
+        compact(w);
+    }
+}
+
 static void a_compacted_segment_is_read_without_its_trailer(void **state)
 {
     struct world *w = *state;
@@ -565,6 +630,8 @@ int main(void)
         CLAIM(check_finds_what_is_damaged_and_repair_cuts),
         CLAIM(check_goes_on_behind_a_damaged_prefix),
         CLAIM(an_empty_segment_is_no_damage_at_a_start_and_is_named_by_check),
+        CLAIM(a_lost_segment_is_damage_and_not_retention),
+        CLAIM(a_segment_that_retention_took_is_not_lost),
         CLAIM(a_compacted_segment_is_read_without_its_trailer),
         CLAIM(a_second_process_is_told_that_the_store_is_taken),
         CLAIM(a_directory_that_takes_no_new_file_is_refused_at_a_start),

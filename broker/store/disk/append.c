@@ -88,10 +88,17 @@ static int header_make(struct disk *d, struct segment *s, struct append_job *job
         .name = s->name,
         .last_birth = d->table.last_birth,
         .created_ns = sl_now_ns(),
+        .dropped = d->dropped,
         .limits = (uint32_t)limits,
         .limit_pairs = sl_slice(pairs, w.bytes),
     };
+    for (size_t i = d->segment_count; i-- > 0 && header.before == 0;) {
+        if (d->segments[i] != s && (d->segments[i]->durable || d->segments[i]->in_flight))
+            header.before = d->segments[i]->name.last;
+    }
     s->last_birth = header.last_birth;
+    s->before = header.before;
+    s->dropped = header.dropped;
     job->header_bytes = segment_header_encode(&header, job->header);
     if (d->consumers.recorded)
         job->header_bytes +=
@@ -290,16 +297,23 @@ static void drop_if_void(struct disk *d, struct segment *s)
         disk_remove_segment(d, s);
 }
 
-static void publish(struct disk *d, struct append_job *job)
+/* What became of it; all that is in flight fails with it. */
+static int job_fault(struct disk *d, const struct append_job *job)
 {
-    struct store_batch *batch = job->batch;
-    struct segment *s = job->job.segment;
     int fault = job->job.fault;
     bool current = job->job.generation == d->generation;
     if (!fault && !current)
         fault = -ECANCELED;
     if (fault && current)
-        fail_all(d, s, fault);
+        fail_all(d, job->job.segment, fault);
+    return fault;
+}
+
+static void publish(struct disk *d, struct append_job *job)
+{
+    struct store_batch *batch = job->batch;
+    struct segment *s = job->job.segment;
+    int fault = job_fault(d, job);
     for (size_t i = 0; !fault && i < job->records; i++) {
         fault = apply_record(d, job, &job->record[i]);
         if (fault) {
@@ -334,16 +348,27 @@ static void publish(struct disk *d, struct append_job *job)
 
 /* ---- states ---- */
 
+/* Of a job without a batch. */
+static int job_land(struct disk *d, const struct append_job *job)
+{
+    struct segment *s = job->job.segment;
+    int fault = job_fault(d, job);
+    s->in_flight--;
+    if (!fault)
+        s->durable = job->job.offset + job->job.bytes;
+    return fault;
+}
+
 int disk_append_states(struct disk *d, struct sandbox **sandboxes, size_t count)
 {
     struct append_job *job;
-    int fault = append_job_new(count, &job);
+    int fault = append_job_new(count + 1, &job); /* the states, and the note */
     if (fault)
         return fault;
-    size_t bytes = 0;
+    size_t bytes = DROPPED_RECORD_BYTES;
     for (size_t i = 0; i < count; i++)
         bytes += state_record_bytes(sandboxes[i]);
-    job->states = malloc(bytes + count * sizeof(struct sandbox *) + 1);
+    job->states = malloc(bytes + count * sizeof(struct sandbox *));
     if (!job->states || (fault = place_batch(d, bytes, job))) {
         append_job_free(job);
         return fault ? fault : -ENOMEM;
@@ -358,8 +383,8 @@ int disk_append_states(struct disk *d, struct sandbox **sandboxes, size_t count)
     int64_t now_ns = sl_now_ns();
     for (size_t i = 0; i < count; i++)
         at += state_encode(sandboxes[i], &none, now_ns, at);
-    if (bytes)
-        vector_add(&job->job, job->states + count * sizeof(struct sandbox *), bytes);
+    dropped_encode(d->dropping->name.last, now_ns, at);
+    vector_add(&job->job, job->states + count * sizeof(struct sandbox *), bytes);
     d->active->tail += job->job.bytes;
     d->active->in_flight++;
     job->job.generation = d->generation;
@@ -370,18 +395,14 @@ int disk_append_states(struct disk *d, struct sandbox **sandboxes, size_t count)
 static void publish_states(struct disk *d, struct append_job *job)
 {
     struct segment *s = job->job.segment;
-    int fault = job->job.fault;
-    bool current = job->job.generation == d->generation;
-    if (!fault && !current)
-        fault = -ECANCELED;
-    if (fault && current)
-        fail_all(d, s, fault);
-    s->in_flight--;
+    int fault = job_land(d, job);
     if (!fault) {
-        s->durable = job->job.offset + job->job.bytes;
         for (size_t i = 0; i < job->records; i++)
             seal_touch(s, job->stated[i]);
-        segment_commit_time(s, sl_now_ns());
+        /* The note alone makes no segment younger. */
+        if (job->records)
+            segment_commit_time(s, sl_now_ns());
+        d->dropped = s->dropped = d->dropping->name.last;
     }
     seal_start(d, s);
     drop_if_void(d, s);
@@ -419,15 +440,8 @@ int disk_append_table(struct disk *d, struct consumer_table *table, struct store
 static void publish_table(struct disk *d, struct append_job *job)
 {
     struct segment *s = job->job.segment;
-    int fault = job->job.fault;
-    bool current = job->job.generation == d->generation;
-    if (!fault && !current)
-        fault = -ECANCELED;
-    if (fault && current)
-        fail_all(d, s, fault);
-    s->in_flight--;
+    int fault = job_land(d, job);
     if (!fault) {
-        s->durable = job->job.offset + job->job.bytes;
         segment_commit_time(s, sl_now_ns());
         consumers_settle(&d->consumers, job->table);
         d->trouble = NULL;

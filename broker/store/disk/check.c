@@ -14,6 +14,12 @@
 
 enum { CHECK_WINDOW_BYTES = 4 << 20, CHECK_SEGMENTS_MAX = 1 << 16 };
 
+/* What one file says of those before it. */
+struct kept {
+    struct segment_name name;
+    uint32_t before, dropped;
+};
+
 struct check {
     struct io *io;
     store_report *report;
@@ -22,6 +28,8 @@ struct check {
     bool repair;
     struct segment_name *names;
     size_t count;
+    struct kept *kept; /* of names that are not replaced, ascending */
+    size_t kept_count;
     int fault;
     uint8_t *window;
 };
@@ -64,6 +72,8 @@ struct scanned {
     uint64_t hurt_at;    /* the first that can't be read; UINT64_MAX: none */
     bool tail_hurt;      /* what is no record any more can't be read */
     bool newer;
+    struct segment_header header; /* all 0 when it can't be read */
+    uint32_t dropped;
 };
 
 /*
@@ -151,6 +161,11 @@ static int scan_all(struct check *c, int file, uint64_t size, uint64_t states_at
             bytes = sl_slice(bytes.data + whole, bytes.bytes - whole);
             bool state = answer == SL_RECORD_OK && record.kind == SL_RECORD_ENGINE && payload.bytes >= 4 &&
                          sl_load32(payload.data) == FORMAT_STATE;
+            if (answer == SL_RECORD_OK && record.kind == SL_RECORD_ENGINE && !state) {
+                if (before == 0 && s.records == 1)
+                    (void)segment_header_decode(payload, &s.header);
+                (void)dropped_decode(payload, &s.dropped);
+            }
             if (!state)
                 s.records_end = at < first_bad ? at : s.records_end;
         }
@@ -230,6 +245,39 @@ static int repair_segment(struct check *c, const struct segment_name *name, int 
     return fault;
 }
 
+static void note_kept(struct check *c, const struct segment_name *name, const struct scanned *s,
+                      const struct trailer *trailer)
+{
+    struct kept k = {.name = *name, .before = s->header.before, .dropped = s->header.dropped};
+    k.dropped = s->dropped > k.dropped ? s->dropped : k.dropped;
+    if (trailer) {
+        k.before = trailer->before;
+        k.dropped = trailer->dropped;
+    }
+    c->kept[c->kept_count++] = k;
+}
+
+/* Segments that are not there. What retention dropped is noted; of a file of before that was, nothing is
+ * known. */
+static void check_row(struct check *c)
+{
+    uint32_t dropped = 0;
+    for (size_t i = 0; i < c->kept_count; i++)
+        dropped = c->kept[i].dropped > dropped ? c->kept[i].dropped : dropped;
+    for (size_t i = 0; i < c->kept_count; i++) {
+        const struct kept *k = &c->kept[i];
+        uint32_t last = i ? c->kept[i - 1].name.last : dropped;
+        if (k->before > last && k->before > dropped) {
+            c->result->lost_segments++;
+            say(c, "%" PRIu32 " to %" PRIu32 " are lost: what was in them is read as gaps", last + 1,
+                k->before);
+        } else if (i && k->before == 0 && k->name.first > last + 1) {
+            say(c, "%" PRIu32 " to %" PRIu32 " are not there: nothing of them was kept, or they are lost",
+                last + 1, k->name.first - 1);
+        }
+    }
+}
+
 static int check_segment(struct check *c, const struct segment_name *name, bool newest)
 {
     char text[SEGMENT_NAME_BYTES];
@@ -254,6 +302,7 @@ static int check_segment(struct check *c, const struct segment_name *name, bool 
         io_close(c->io, file);
         return fault == -EIO ? 0 : fault;
     }
+    note_kept(c, name, &s, sealed ? &trailer : NULL);
     struct store_check_result *r = c->result;
     r->segments++;
     r->records += s.records;
@@ -305,7 +354,10 @@ static int check_all(struct check *c)
     int fault = io_list(c->io, note_name, c);
     if (!fault)
         fault = c->fault;
-    uint32_t last = 0, before = 0;
+    uint32_t last = 0;
+    c->kept = calloc(c->count + 1, sizeof *c->kept);
+    if (!c->kept)
+        return -ENOMEM;
     for (size_t i = 0; i < c->count; i++)
         last = c->names[i].last > last ? c->names[i].last : last;
     if (c->count)
@@ -316,12 +368,10 @@ static int check_all(struct check *c)
             replaced = segment_name_replaces(&c->names[k], &c->names[i]);
         if (replaced)
             continue;
-        if (before && c->names[i].first > before + 1)
-            say(c, "%" PRIu32 " to %" PRIu32 " are not there: nothing of them was kept, or they are lost",
-                before + 1, c->names[i].first - 1);
-        before = c->names[i].last;
         fault = check_segment(c, &c->names[i], c->names[i].last == last);
     }
+    if (!fault)
+        check_row(c);
     return fault;
 }
 
@@ -333,6 +383,7 @@ int disk_check_io(struct io *io, bool repair, store_report *report, void *arg, s
     int fault = c.window ? check_all(&c) : -ENOMEM;
     free(c.window);
     free(c.names);
+    free(c.kept);
     if (!fault && repair) {
         /* A start cuts, makes indexes anew and seals; it takes the io. */
         struct store_options options = {.memory_bytes = 0};

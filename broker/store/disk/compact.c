@@ -50,7 +50,8 @@ static size_t choose(const struct disk *d, bool all, size_t *ret_first)
         bool dead = false, fresh = false;
         for (size_t k = i; k < end && fit(d->segments[k]); k++, count++) {
             const struct segment *s = d->segments[k];
-            if (count && bytes + s->file_bytes > most)
+            /* What was lost before it is told by its place in the row. */
+            if (count && (s->lost_before || bytes + s->file_bytes > most))
                 break;
             if (all ? s->name.generation && !s->dead_text_bytes : s->name.generation != generation)
                 break;
@@ -187,6 +188,9 @@ static void install(struct disk *d, struct compact *c)
     output->text_bytes = c->text_bytes;
     output->lines = c->lines;
     output->last_birth = c->last_birth;
+    output->before = c->before;
+    output->dropped = c->dropped;
+    output->lost_before = c->inputs[0].segment->lost_before;
     output->oldest_commit_ns = c->oldest_commit_ns;
     output->newest_commit_ns = c->newest_commit_ns;
     exchange(d, c, output);
@@ -249,6 +253,8 @@ void compact_start(struct disk *d, bool all)
     c->epoch = d->epoch;
     /* Not the greatest of now: what follows is replayed with the births it was given. */
     c->last_birth = d->segments[first]->last_birth;
+    c->before = d->segments[first]->before;
+    c->dropped = d->dropped;
     c->name = (struct segment_name){.first = d->segments[first]->name.first,
                                     .last = d->segments[first + count - 1]->name.last};
     for (size_t i = 0; i < count; i++) {

@@ -42,6 +42,7 @@ struct compact {
     size_t life_count;
     struct segment_name name; /* of the output */
     uint64_t epoch, last_birth;
+    uint32_t before, dropped; /* of the output */
     uint8_t *limits; /* of segments before it that are not sealed: the inputs' headers may have set them */
     uint32_t limit_count;
     int file;                  /* the output, open */

@@ -368,6 +368,8 @@ static int output_index(struct output *o)
         .states_bytes = states_bytes,
         .parts_bytes = o->count * sizeof(struct entry),
         .states = states,
+        .before = c->before,
+        .dropped = c->dropped,
         .oldest_commit_ns = c->oldest_commit_ns,
         .newest_commit_ns = c->newest_commit_ns,
     };
@@ -390,6 +392,8 @@ static int output_all(struct output *o)
         .name = c->name,
         .last_birth = c->last_birth,
         .created_ns = sl_now_ns(),
+        .before = c->before,
+        .dropped = c->dropped,
         .limits = c->limit_count,
         .limit_pairs = sl_slice(c->limits, c->limit_count * (size_t)SEGMENT_LIMIT_BYTES),
     };

@@ -133,6 +133,7 @@ static void disk_stats(struct store *s, struct store_stats *ret)
         .segments = d->segment_count,
         .sandboxes = d->table.alive,
         .hot_bytes = d->hot.bytes,
+        .lost_segments = d->lost_segments,
         .cut_records = d->cut_records,
         .cut_bytes = d->cut_bytes,
         .damaged_blocks = d->damaged_blocks,

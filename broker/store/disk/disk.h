@@ -69,6 +69,8 @@ struct disk {
     uint8_t gap_record[GAP_RECORD_BYTES];
     struct kept_part parts[PARTS_KEPT];
     uint64_t parts_used;
+    uint32_t dropped;       /* by retention, up to this number */
+    uint64_t lost_segments; /* places where at least one is missing that nobody dropped */
     uint64_t cut_records;
     uint64_t cut_bytes;
     uint64_t damaged_blocks;
@@ -98,7 +100,8 @@ void disk_roll(struct disk *d);
 /* append.c */
 void disk_append(struct store *s, struct store_batch *batch);
 void disk_run(struct store *s);
-/* Appends the states of these sandboxes; then retain_stated(). Faults: nothing was submitted. */
+/* Appends the states of these sandboxes and that d->dropping goes; then retain_stated(). Faults: nothing was
+ * submitted. */
 int disk_append_states(struct disk *d, struct sandbox **sandboxes, size_t count);
 /* Appends the table of consumers, which it takes (also when it fails); then consumers_changed(). Faults:
  * nothing was submitted. */

@@ -74,7 +74,8 @@ size_t segment_header_encode(const struct segment_header *header, uint8_t *out)
     sl_write_u32(&w, header->limits);
     sl_write_u64(&w, header->last_birth);
     sl_write_i64(&w, header->created_ns);
-    sl_write_u64(&w, 0);
+    sl_write_u32(&w, header->before);
+    sl_write_u32(&w, header->dropped);
     sl_write_slice(&w, header->limit_pairs);
     assert(!w.failed && w.bytes == payload_bytes);
     struct sl_record record = {
@@ -104,13 +105,42 @@ int segment_header_decode(struct sl_slice payload, struct segment_header *ret)
     header.limits = sl_read_u32(&r);
     header.last_birth = sl_read_u64(&r);
     header.created_ns = sl_read_i64(&r);
-    sl_read_u64(&r);
+    header.before = sl_read_u32(&r);
+    header.dropped = sl_read_u32(&r);
     if (r.failed || header.limits > SEGMENT_LIMITS_MAX ||
         sl_reader_left(&r) != header.limits * (size_t)SEGMENT_LIMIT_BYTES)
         return FORMAT_MALFORMED;
     header.limit_pairs = sl_read_slice(&r, sl_reader_left(&r));
     *ret = header;
     return 0;
+}
+
+void dropped_encode(uint32_t number, int64_t now_ns, uint8_t out[DROPPED_RECORD_BYTES])
+{
+    uint8_t *payload = out + SL_RECORD_PREFIX_BYTES;
+    struct sl_writer w = sl_writer(payload, DROPPED_RECORD_BYTES - SL_RECORD_PREFIX_BYTES);
+    sl_write_u32(&w, FORMAT_DROPPED);
+    sl_write_u32(&w, FORMAT_VERSION);
+    sl_write_u32(&w, number);
+    sl_write_u32(&w, 0);
+    assert(!w.failed && w.bytes == w.capacity);
+    struct sl_record record = {
+        .kind = SL_RECORD_ENGINE,
+        .payload_bytes = (uint32_t)w.bytes,
+        .floor_ns = INT64_MIN,
+        .commit_ns = now_ns,
+        .payload_crc = sl_crc32c(0, sl_slice(payload, w.bytes)),
+    };
+    sl_record_encode_prefix(&record, out);
+}
+
+bool dropped_decode(struct sl_slice payload, uint32_t *ret_number)
+{
+    if (payload.bytes < 12 || sl_load32(payload.data) != FORMAT_DROPPED ||
+        sl_load32(payload.data + 4) != FORMAT_VERSION)
+        return false;
+    *ret_number = sl_load32(payload.data + 8);
+    return true;
 }
 
 void store_file_render(uint64_t epoch, char out[STORE_FILE_BYTES])

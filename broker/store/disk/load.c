@@ -114,6 +114,8 @@ int load_index(struct disk *d, struct segment *s, uint64_t size)
     s->sealed = true;
     s->tail = s->durable = s->written = trailer.states_offset;
     s->file_bytes = size;
+    s->before = trailer.before;
+    s->dropped = trailer.dropped;
     s->oldest_commit_ns = trailer.oldest_commit_ns;
     s->newest_commit_ns = trailer.newest_commit_ns;
     return 0;

@@ -122,6 +122,8 @@ static int apply(struct disk *d, struct segment *s, uint64_t offset, struct sl_s
         if (payload.bytes >= 4 && sl_load32(payload.data) == FORMAT_STATE)
             answer = state_decode(payload, &state) ? TABLE_MISFIT
                                                    : table_apply_state(&d->table, &state, NULL, &applied);
+        else
+            (void)dropped_decode(payload, &s->dropped);
         break;
     case SL_RECORD_CONSUMER:
         answer = load_consumers(d, payload);
@@ -302,6 +304,8 @@ static int open_segments(struct disk *d, const struct found *found, struct loadi
         if (d->epoch == 0)
             d->epoch = header.epoch;
         l->last_birth = l->segment->last_birth = header.last_birth;
+        l->segment->before = header.before;
+        l->segment->dropped = header.dropped;
         set_limits(all, count - 1, &header);
     }
     for (size_t i = 0; i < found->count; i++) {
@@ -405,16 +409,24 @@ static int load_all(struct disk *d, const struct found *found, uint8_t *window)
     for (size_t i = 0; i < count; i++)
         states += all[i].states;
     table_expect(&d->table, states < EXPECT_MOST ? states : EXPECT_MOST);
+    uint32_t none = 0, before_none = 0; /* the last that had nothing in it, and what stood before that */
     for (size_t i = 0; i < count && !fault; i++) {
-        fault = load_segment(d, &all[i], window);
         struct segment *s = all[i].segment;
+        if (none && s->before == none)
+            s->before = before_none;
+        fault = load_segment(d, &all[i], window);
         if (!fault && s->durable == 0) {
             char text[SEGMENT_NAME_BYTES];
             segment_name_render(&s->name, text);
-            if (!s->sealed && (all[i].header_bytes || all[i].limit == 0 || all[i].empty))
+            if (!s->sealed && (all[i].header_bytes || all[i].limit == 0)) {
+                none = s->name.last;
+                before_none = s->before;
                 (void)io_unlink(d->io, text);
-            else
+            } else if (!s->sealed && all[i].empty) {
+                (void)io_unlink(d->io, text);
+            } else {
                 set_aside(d, text);
+            }
             disk_remove_segment(d, s);
         }
     }
@@ -422,12 +434,27 @@ static int load_all(struct disk *d, const struct found *found, uint8_t *window)
     return fault;
 }
 
+/* Where whole segments are missing that retention did not drop. */
+static void find_lost(struct disk *d)
+{
+    for (size_t i = 0; i < d->segment_count; i++)
+        d->dropped = d->segments[i]->dropped > d->dropped ? d->segments[i]->dropped : d->dropped;
+    for (size_t i = 0; i < d->segment_count; i++) {
+        struct segment *s = d->segments[i];
+        s->lost_before = s->before > d->dropped && (i == 0 || d->segments[i - 1]->name.last < s->before);
+        d->lost_segments += s->lost_before;
+    }
+}
+
 /*
- * When all is loaded: what retention took shows as lines missing at the front. (A whole segment lost in
- * another way looks the same.)
+ * When all is loaded: what retention took shows as lines missing at the front. Where a segment was lost
+ * before those that are there, they are damage.
  */
 static void settle(struct disk *d)
 {
+    uint32_t lost_from = UINT32_MAX;
+    for (size_t i = d->segment_count; i-- > 0;)
+        lost_from = d->segments[i]->lost_before ? d->segments[i]->name.first : lost_from;
     for (size_t i = 0; i < d->table.alive; i++) {
         struct sandbox *b = d->table.by_birth[i];
         uint32_t lost = 0;
@@ -444,7 +471,9 @@ static void settle(struct disk *d)
             b->extent_count -= lost;
         }
         uint64_t first = b->extent_count ? b->extents[0].first_seq : b->last_seq + 1;
-        if (first > b->kept_from)
+        bool lost_some =
+            b->extent_count ? b->extents[0].segment->name.first >= lost_from : lost_from != UINT32_MAX;
+        if (first > b->kept_from && !lost_some)
             b->kept_from = first;
     }
 }
@@ -477,6 +506,7 @@ int disk_recover(struct disk *d, const char **ret_why)
         *ret_why = disk_fault_text(fault);
         goto out;
     }
+    find_lost(d);
     settle(d);
     (void)io_unlink(d->io, COMPACT_FILE);
     (void)io_unlink(d->io, SEAL_FILE);

@@ -133,12 +133,9 @@ void retain_run(struct disk *d, int64_t now_ns)
     if (!w.failed) {
         d->dropping = s;
         s->busy = true;
-        /* Newer segments have the table of consumers; without one, a new one is begun with it. */
-        bool table_stays = !d->consumers.recorded || d->segment_count > 1;
-        if (w.count == 0 && table_stays)
-            retain_stated(d, 0);
-        else if (disk_append_states(d, w.sandboxes, w.count))
-            retain_stated(d, -1);
+        int fault = disk_append_states(d, w.sandboxes, w.count);
+        if (fault)
+            retain_stated(d, fault);
     }
     free(w.sandboxes);
 }
@@ -162,9 +159,11 @@ void retain_stated(struct disk *d, int fault)
     assert(s);
     d->dropping = NULL;
     s->busy = false;
-    if (fault)
+    /* Newer segments have the table of consumers; without one, a new one is begun with it. */
+    if (fault && d->consumers.recorded && d->segment_count == 1)
         return;
-    /* Those that were passed over, or have been touched by nothing since, get another round. */
+    /* Those that were passed over, or have been touched by nothing since, get another round; whom nobody
+     * could state, too. When there is nobody, it goes though nothing can be written: on a full disk, too. */
     bool needed = false;
     struct needing n = {s, &needed};
     for_all(d, needed_each, &n);
@@ -172,9 +171,11 @@ void retain_stated(struct disk *d, int fault)
         return;
     for_all(d, drop_each, s);
     uint32_t number = s->name.last;
+    d->dropped = number;
     disk_drop_file(d, s);
     consumers_overrun(d, number);
-    retain_run(d, sl_now_ns());
+    if (!fault)
+        retain_run(d, sl_now_ns());
 }
 
 /* ---- one sandbox ---- */

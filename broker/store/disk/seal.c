@@ -98,6 +98,8 @@ int seal_make(struct segment *s, const struct consumers *consumers, struct seal 
         .states_bytes = states_bytes,
         .parts_bytes = parts_bytes,
         .states = (uint32_t)seal.count + (table_bytes > 0),
+        .before = s->before,
+        .dropped = s->dropped,
         .oldest_commit_ns = s->oldest_commit_ns,
         .newest_commit_ns = s->newest_commit_ns,
     };

@@ -29,7 +29,9 @@ struct segment {
     bool uncompactable;  /* an attempt met what can't be read */
     uint64_t lines;      /* of its blocks; see text_bytes */
     uint64_t text_bytes, live_text_bytes, dead_text_bytes; /* text of its blocks; of deleted, trimmed ones */
-    uint64_t last_birth; /* greatest birth given before it, as its header says */
+    uint64_t last_birth;      /* greatest birth given before it, as its header says */
+    uint32_t before, dropped; /* as its header and its trailer say: format.h */
+    bool lost_before;         /* the segment before it was lost */
     int64_t oldest_commit_ns;
     int64_t newest_commit_ns;
     struct sandbox **touched; /* who has a record in it, until it is sealed */

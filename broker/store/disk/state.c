@@ -277,10 +277,10 @@ void trailer_encode(const struct trailer *trailer, uint8_t out[TRAILER_BYTES])
     sl_write_u64(&w, trailer->states_bytes);
     sl_write_u64(&w, trailer->parts_bytes);
     sl_write_u32(&w, trailer->states);
-    sl_write_u32(&w, 0);
+    sl_write_u32(&w, trailer->dropped);
     sl_write_i64(&w, trailer->oldest_commit_ns);
     sl_write_i64(&w, trailer->newest_commit_ns);
-    sl_write_u32(&w, 0);
+    sl_write_u32(&w, trailer->before);
     sl_write_u32(&w, sl_crc32c(0, sl_slice(out, TRAILER_BYTES - 4)));
     assert(!w.failed && w.bytes == TRAILER_BYTES);
 }
@@ -298,9 +298,10 @@ int trailer_decode(const uint8_t in[TRAILER_BYTES], uint64_t file_bytes, struct 
     t.states_bytes = sl_read_u64(&r);
     t.parts_bytes = sl_read_u64(&r);
     t.states = sl_read_u32(&r);
-    sl_read_u32(&r);
+    t.dropped = sl_read_u32(&r);
     t.oldest_commit_ns = sl_read_i64(&r);
     t.newest_commit_ns = sl_read_i64(&r);
+    t.before = sl_read_u32(&r);
     uint64_t left = file_bytes - TRAILER_BYTES;
     if (t.states_offset > left || t.states_bytes > left - t.states_offset ||
         t.parts_bytes != left - t.states_offset - t.states_bytes)

@@ -10,7 +10,6 @@
 #include "format.h"
 #include "sandbox.h"
 
-enum { FORMAT_STATE = 2 };
 enum {
     STATE_FIXED_BYTES = 148,
     STATE_SOURCE_BYTES = 48,
@@ -68,6 +67,7 @@ struct trailer {
     uint64_t states_bytes;
     uint64_t parts_bytes;
     uint32_t states;
+    uint32_t before, dropped; /* as in a header, as of now */
     int64_t oldest_commit_ns;
     int64_t newest_commit_ns;
 };
