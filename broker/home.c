@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -170,7 +171,7 @@ static void publish_refused(struct home *h, int64_t now_ns)
 static void publish(struct home *h, int64_t now_ns)
 {
     const char *trouble = store_trouble(h->store);
-    if ((trouble == NULL) != (h->trouble == NULL) || (trouble && strcmp(trouble, h->trouble) != 0)) {
+    if (strcmp(trouble ? trouble : "", h->trouble) != 0) {
         char quoted[256];
         if (trouble)
             sl_log(SL_ERROR, "store.trouble", "why=%s",
@@ -178,7 +179,7 @@ static void publish(struct home *h, int64_t now_ns)
         else
             sl_log(SL_INFORM, "store.healed", NULL);
         sl_ops_set_missing(h->ops, trouble);
-        h->trouble = trouble;
+        snprintf(h->trouble, sizeof h->trouble, "%s", trouble ? trouble : "");
     } else if (now_ns - h->published_ns < PUBLISH_NS) {
         return;
     }

@@ -30,7 +30,7 @@ struct home {
     int64_t published_ns;     /* when counts and status were published last */
     uint64_t refused_told;    /* peers not let in, as logged last */
     int64_t refused_told_ns;
-    const char *trouble; /* the store's, as published */
+    char trouble[320]; /* the store's, as published: its own sentence may be written over */
 };
 
 /* The store's callbacks; `arg` is the home. */

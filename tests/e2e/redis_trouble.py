@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Redis does that is not its death, under load: clients paused, full, read-only, a replica that stands still. /readyz
+"""What Redis does that is not its death, under load: clients paused, full, read-only, loading, a replica that stands still. /readyz
 says it in a sentence, lines wait, and each is there once afterwards."""
+import glob
 import json
 import os
 import signal
@@ -105,6 +106,26 @@ def a_redis_that_refuses_writes_is_told_and_waited_for():
         load.flows()
 
 
+def a_redis_that_is_loading_is_told_and_waited_for():
+    """What kept the broker from Redis changed from one sentence to the next, and /readyz went on saying the first one."""
+    with Many(2) as s, Load(s) as load:
+        load.flows()
+        assert s.redis.command("EVAL \"for i = 1, 20000 do redis.call('SET', 'pad' .. i, i) end\" 0") == b"$-1"
+        assert s.redis.command("BGREWRITEAOF").startswith(b"+Background")
+        until(lambda: any(os.path.getsize(f) > 100000 for f in glob.glob(s.redis.dir + "/appendonlydir/*.base.rdb")), 20, "a file of all keys")
+        s.redis.kill()
+        # Slow on purpose; it answers meanwhile that it is loading.
+        kept = s.redis.options
+        s.redis.options = kept + ["--key-load-delay", "300", "--loading-process-events-interval-bytes", "1024"]
+        s.redis.spawn()
+        says(s, "still loading its data")
+        s.redis.kill()
+        s.redis.options = kept
+        s.redis.start()
+        is_well(s)
+        load.flows()
+
+
 def a_replica_that_stands_still_holds_acknowledgements_back():
     """`replicas=1`: what no replica has is not acknowledged, so it is sent again, and found to be there already."""
     with Many(2, replica=True, more="?replicas=1&wait_ms=300") as s, Load(s) as load:
@@ -118,4 +139,4 @@ def a_replica_that_stands_still_holds_acknowledgements_back():
 
 if __name__ == "__main__":
     main([clients_that_redis_pauses_lose_and_double_nothing, a_redis_that_refuses_writes_is_told_and_waited_for,
-          a_replica_that_stands_still_holds_acknowledgements_back])
+          a_redis_that_is_loading_is_told_and_waited_for, a_replica_that_stands_still_holds_acknowledgements_back])
