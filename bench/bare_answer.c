@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The limit of large answers: a bare server that writes a FILE's bytes from memory to COUNT requests, one
- * after another, in writes of PIECE_BYTES. Ends by itself and prints its CPU seconds for all of them.
+ * after another, in writes of PIECE_BYTES. Prints "listening" when it does, and its CPU seconds for all of
+ * them when it ends.
  *
  *   bench_bare_answer PORT FILE PIECE_BYTES COUNT
  */
@@ -51,6 +52,8 @@ int main(int argc, char **argv)
     setsockopt(door, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
     if (bind(door, (struct sockaddr *)&at, sizeof at) != 0 || listen(door, 16) != 0)
         return die("bench_bare_answer");
+    puts("listening");
+    fflush(stdout);
     double before = cpu_s();
     for (int left = atoi(argv[4]); left > 0; left--) {
         char request[4096], head[128];
