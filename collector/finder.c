@@ -112,12 +112,21 @@ void finder_nameless(struct collector *c, struct file *f)
     turns_later(c, f->log->sandbox, NAMELESS_GRACE_NS);
 }
 
+/* Once each time that it had the log's name, under whatever name or none it is met after. */
+static void rotated(struct collector *c, struct file *f)
+{
+    sl_count(&c->counts.rotations, f->had_base);
+    f->had_base = false;
+}
+
 static void rename_file(struct collector *c, struct file *f, const char *name)
 {
-    bool had_base = f->name && strcmp(f->name, f->log->base) == 0;
     if (!fleet_file_rename(&c->fleet, f, name))
         return;
-    sl_count(&c->counts.rotations, had_base);
+    if (strcmp(name, f->log->base) == 0)
+        f->had_base = true;
+    else
+        rotated(c, f);
     f->nameless_ns = 0;
 }
 
@@ -255,7 +264,8 @@ static bool new_file(struct collector *c, struct log *log, const char *name, con
         fleet_file_identify(&c->fleet, f, &identity);
         say(SL_WARNING, "file.unreadable", log->folder, name, strerror(-r));
     }
-    if (strcmp(name, log->base) == 0)
+    f->had_base = strcmp(name, log->base) == 0;
+    if (f->had_base)
         finder_met(c, f);
     struct sandbox *s = log->sandbox;
     if (s->end == END_SAID)
@@ -326,8 +336,10 @@ void finder_reconcile(struct collector *c, struct log *log, const char *name, en
         return;
     }
     struct file *f = finder_find(c, log, &st);
-    if (named && named != f)
+    if (named && named != f) {
         finder_nameless(c, named);
+        rotated(c, named); /* another one has it */
+    }
     if (!f) {
         if (!new_file(c, log, name, &st) && news == NEWS_THERE)
             listed_and_gone(c, log, name);

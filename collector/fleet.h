@@ -87,6 +87,7 @@ struct file {
     bool gz;
     bool dirty;    /* there may be something to read */
     bool met;      /* counted in log->missed */
+    bool had_base; /* the log's name is its own, or was last; until that is counted as a rotation */
     bool seen;     /* order.c, while it compares names */
     bool known;    /* the broker has a place of the source */
     bool borrowed; /* a copy that goes on under the source of what it is a copy of */

@@ -66,7 +66,7 @@ static struct {
     } calls;
 } w;
 
-static unsigned dice(unsigned sides)
+static inline unsigned dice(unsigned sides)
 {
     w.seed = w.seed * 1664525u + 1013904223u;
     return (w.seed >> 8) % sides;
@@ -87,10 +87,10 @@ int64_t __wrap_sl_monotonic_ns(void)
 
 /* ---- the writer ---- */
 
-static void world_turn(unsigned ms);
+static inline void world_turn(unsigned ms);
 
 /* Between two calls of the writer: the collector may act. */
-static void trace(const char *format, ...)
+static inline void trace(const char *format, ...)
 {
     va_list list;
     if (!getenv("TRACE"))
@@ -102,7 +102,7 @@ static void trace(const char *format, ...)
     puts("");
 }
 
-static void breathe(void)
+static inline void breathe(void)
 {
     if (!w.restless || w.inside || dice(8) != 0)
         return;
@@ -111,7 +111,7 @@ static void breathe(void)
     w.inside = false;
 }
 
-static const char *path_of(const char *suffix)
+static inline const char *path_of(const char *suffix)
 {
     static char paths[4][PATH_ROOM];
     static unsigned next;
@@ -120,7 +120,7 @@ static const char *path_of(const char *suffix)
     return path;
 }
 
-static const char *suffix_of_number(unsigned n, const char *ending)
+static inline const char *suffix_of_number(unsigned n, const char *ending)
 {
     static char texts[4][32];
     static unsigned next;
@@ -129,7 +129,7 @@ static const char *suffix_of_number(unsigned n, const char *ending)
     return text;
 }
 
-static void writer_reopen(void)
+static inline void writer_reopen(void)
 {
     if (w.fd >= 0)
         close(w.fd);
@@ -138,7 +138,7 @@ static void writer_reopen(void)
     breathe();
 }
 
-static void writer_write(unsigned count)
+static inline void writer_write(unsigned count)
 {
     char text[512];
     for (unsigned i = 0; i < count; i++) {
@@ -152,7 +152,7 @@ static void writer_write(unsigned count)
     breathe();
 }
 
-static void writer_copy(const char *from, const char *to, bool pack)
+static inline void writer_copy(const char *from, const char *to, bool pack)
 {
     char data[4096];
     ssize_t n;
@@ -175,7 +175,7 @@ static void writer_copy(const char *from, const char *to, bool pack)
     breathe();
 }
 
-static bool writer_move(const char *from, const char *to)
+static inline bool writer_move(const char *from, const char *to)
 {
     if (rename(from, to) != 0)
         return false;
@@ -183,7 +183,7 @@ static bool writer_move(const char *from, const char *to)
     return true;
 }
 
-static void writer_rotate(void)
+static inline void writer_rotate(void)
 {
     struct stat st;
     w.turned++;
@@ -220,7 +220,7 @@ static void writer_rotate(void)
 
 /* ---- what is counted, and where the other side may act ---- */
 
-static void between(void)
+static inline void between(void)
 {
     if (!w.restless || w.inside || dice(40) != 0)
         return;
@@ -270,7 +270,7 @@ void *__wrap_fdopendir(int fd)
 
 /* ---- the broker ---- */
 
-static struct sl_source_place *place_of(const uint8_t key[16])
+static inline struct sl_source_place *place_of(const uint8_t key[16])
 {
     for (size_t i = 0; i < w.place_count; i++)
         if (memcmp(w.places[i].source.key, key, 16) == 0)
@@ -278,7 +278,7 @@ static struct sl_source_place *place_of(const uint8_t key[16])
     return NULL;
 }
 
-static uint8_t judge_range(const struct sl_source_range *range, bool close)
+static inline uint8_t judge_range(const struct sl_source_range *range, bool close)
 {
     const struct sl_source_place *at = place_of(range->source.key);
     if (!at || range->source.incarnation > at->source.incarnation)
@@ -290,7 +290,7 @@ static uint8_t judge_range(const struct sl_source_range *range, bool close)
     return range->to <= at->offset ? SL_ALREADY : SL_ELSEWHERE;
 }
 
-static void take_range(const struct sl_source_range *range, uint64_t open_from, bool close)
+static inline void take_range(const struct sl_source_range *range, uint64_t open_from, bool close)
 {
     struct sl_source_place *at = place_of(range->source.key);
     if (!at) {
@@ -304,7 +304,7 @@ static void take_range(const struct sl_source_range *range, uint64_t open_from, 
     at->flags = close ? SL_SOURCE_CLOSED : 0;
 }
 
-static void take_lines(struct sl_slice block, const struct sl_block_header *h)
+static inline void take_lines(struct sl_slice block, const struct sl_block_header *h)
 {
     struct sl_block_lines it;
     struct sl_line line;
@@ -319,7 +319,7 @@ static void take_lines(struct sl_slice block, const struct sl_block_header *h)
     free(scratch);
 }
 
-static struct sl_append_verdict judge(uint8_t kind, struct sl_slice item)
+static inline struct sl_append_verdict judge(uint8_t kind, struct sl_slice item)
 {
     struct sl_append_verdict v = {.verdict = SL_TAKEN};
     struct sl_block_header h;
@@ -359,7 +359,7 @@ static struct sl_append_verdict judge(uint8_t kind, struct sl_slice item)
     return v;
 }
 
-static void judge_message(struct sl_reader *body, struct sl_writer *answer)
+static inline void judge_message(struct sl_reader *body, struct sl_writer *answer)
 {
     uint8_t kind;
     struct sl_slice item;
@@ -370,7 +370,7 @@ static void judge_message(struct sl_reader *body, struct sl_writer *answer)
     }
 }
 
-static void tell_places(struct sl_reader *body, struct sl_writer *answer)
+static inline void tell_places(struct sl_reader *body, struct sl_writer *answer)
 {
     struct sl_slice id;
     while (sl_id_next(body, &id)) {
@@ -381,7 +381,7 @@ static void tell_places(struct sl_reader *body, struct sl_writer *answer)
 }
 
 /* Answers the first that was asked; `fault`: it is lost, done or not. */
-static void broker_answer(int fault, bool done)
+static inline void broker_answer(int fault, bool done)
 {
     static uint8_t room[1 << 20];
     struct asked a = w.asked[0];
@@ -448,7 +448,7 @@ void sl_client_ask(struct sl_client *client, nng_msg *request, const struct sl_w
 
 /* ---- the collector ---- */
 
-static void told_of_connection(void *arg, bool now, uint64_t epoch, const char *why)
+static inline void told_of_connection(void *arg, bool now, uint64_t epoch, const char *why)
 {
     (void)why;
     struct collector *c = arg;
@@ -456,14 +456,14 @@ static void told_of_connection(void *arg, bool now, uint64_t epoch, const char *
         places_wanted(c, epoch);
 }
 
-static int block_taken(void *arg, struct file *f, struct file *also, struct sl_block_builder *lines,
-                       const struct sl_block_header *facts)
+static inline int block_taken(void *arg, struct file *f, struct file *also, struct sl_block_builder *lines,
+                              const struct sl_block_header *facts)
 {
     struct collector *c = arg;
     return ship_block(c->ship, f, also, lines, facts);
 }
 
-static void broker_connects(void)
+static inline void broker_connects(void)
 {
     trace("broker connects");
     w.connected = true;
@@ -472,7 +472,7 @@ static void broker_connects(void)
 }
 
 /* What is under way is lost: the first `done` of it were done all the same. */
-static void broker_goes(unsigned done)
+static inline void broker_goes(unsigned done)
 {
     w.connected = false;
     trace("broker goes, %u of %zu done", done, w.asked_count);
@@ -483,7 +483,7 @@ static void broker_goes(unsigned done)
         broker_answer(-ECONNRESET, done > 0);
 }
 
-static void collector_start(void)
+static inline void collector_start(void)
 {
     trace("start");
     const char *why;
@@ -514,7 +514,7 @@ static void collector_start(void)
 }
 
 /* As a kill does: of what is under way the first `done` requests arrive. */
-static void collector_dies(unsigned done)
+static inline void collector_dies(unsigned done)
 {
     struct collector *c = &w.c;
     if (!w.up)
@@ -532,7 +532,7 @@ static void collector_dies(unsigned done)
 }
 
 /* One round of the loop, `ms` later. */
-static void world_turn(unsigned ms)
+static inline void world_turn(unsigned ms)
 {
     struct collector *c = &w.c;
     w.now_ns += (int64_t)ms * SL_NS_PER_MS;
@@ -560,7 +560,7 @@ static void world_turn(unsigned ms)
     w.inside = outer;
 }
 
-static void world_begin(unsigned seed, enum kind kind)
+static inline void world_begin(unsigned seed, enum kind kind)
 {
     memset(&w, 0, sizeof w);
     strcpy(w.root,
@@ -581,7 +581,7 @@ static void world_begin(unsigned seed, enum kind kind)
     writer_reopen();
 }
 
-static void world_end(void)
+static inline void world_end(void)
 {
     char command[PATH_ROOM];
     collector_dies(0);
@@ -591,7 +591,7 @@ static void world_end(void)
 }
 
 /* Everything that can happen by itself has happened. */
-static void world_rest(void)
+static inline void world_rest(void)
 {
     w.restless = false;
     if (!w.up)
@@ -603,7 +603,7 @@ static void world_rest(void)
 }
 
 /* What the collector knows, for who looks into a failure. */
-static void tell(void)
+static inline void tell(void)
 {
     static const char *const states[] = {"unplaced", "reading", "done", "copy", "buried"};
     for (struct sandbox *s = fleet_find(&w.c.fleet, sl_slice_of("box")); s; s = NULL) {
@@ -618,7 +618,7 @@ static void tell(void)
     }
 }
 
-static void all_lines_came(const char *what)
+static inline void all_lines_came(const char *what)
 {
     bool same = w.line_count == w.written && w.gaps == 0;
     for (uint32_t i = 0; same && i < w.line_count; i++)
