@@ -106,16 +106,16 @@ class Log:
         self.turn += 1
 
     def next_file(self):
-        """The one before is gone. If the collector went away meanwhile, nobody may ever have begun it or have heard of it."""
+        """The one before is gone. If the collector died meanwhile, nobody may ever have begun it or have heard of it."""
         written, since, now = self.sandbox.box.written[self.container], self.since, time.monotonic()
-        self.sandbox.box.unknowable.append((self.container, self.first, written, lambda: not self.sandbox.blind(since, now)))
+        self.sandbox.box.unknowable.append((self.container, self.first, written, lambda: not self.sandbox.blind(since, now, self.sandbox.begun)))
         self.since, self.first = now, written
 
 
 class Sandbox:
     """One sandbox's life: a plan made from the seed and its number, carried out by the generator."""
 
-    def __init__(self, ledger, root, seed, index, rate, life_s, blind=lambda since, until: False, only=(), disorder=False, name="box"):
+    def __init__(self, ledger, root, seed, index, rate, life_s, blind=lambda since, until, begun: False, only=(), disorder=False, name="box"):
         self.blind = blind
         dice = self.dice = random.Random(f"{seed}/{name}/{index}")
         self.name = f"{name}-{index}"
@@ -133,7 +133,7 @@ class Sandbox:
         os.makedirs(self.folder)
         loses = self.rotation in LOSING or self.ending == "removed"
         self.box = ledger.box(self.name, loses=loses, gaps=loses or self.rotation == "acknowledged", times=self.form != "plain",
-                              ordered=self.rotation != "copytruncate" and not disorder,  # collector/README.md, known limits
+                              ordered=not disorder,
                               about=f"({self.form}, rotated by {self.rotation} every {self.turn_s:.2f} s, ends by {self.ending})")
         containers = ["main"] if self.form == "plain" or self.rotation == "acknowledged" or dice.random() < 0.6 else ["main", "side"]
         for container in containers:
@@ -143,7 +143,7 @@ class Sandbox:
         self.begun = time.monotonic()
         self.turned, self.done_lines, self.ended = self.begun, 0, None
         self.rotations = 0
-        self.unseen_end, self.taken_over = False, 0  # its files were removed while no collector looked; stopped by PUT then
+        self.told_at = 0  # when the court stopped it, by PUT
 
     def render(self, text, stream, ns, pieces):
         stamp = rfc3339(ns)
@@ -182,8 +182,6 @@ class Sandbox:
         for log in self.logs:
             log.finish_torn()
         self.ended = time.monotonic()
-        self.unseen_end = self.ending == "removed" and self.blind(self.ended, self.ended)
-        self.box.unseen = self.unseen_end
         if self.ending == "exit":
             with open(self.folder + "/.exit_code.tmp", "w") as f:
                 f.write("7\n")
@@ -194,6 +192,7 @@ class Sandbox:
             for log in self.logs:
                 log.next_file()
         else:
+            self.box.put_at = self.ended
             put(self.name, 7)
         for log in self.logs:
             log.file.close()
