@@ -338,9 +338,38 @@ static void a_text_in_steps_matches_as_the_whole_does(void **state)
     }
 }
 
+static size_t resident_kib(void)
+{
+    size_t pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%*s %zu", &pages), 1);
+    fclose(f);
+    return pages * 4;
+}
+
+/* A thousand followers with a regex took 332 MB: what calloc() had from the heap it wrote over, all of it. */
+static void a_pattern_takes_the_memory_that_it_uses(void **state)
+{
+    (void)state;
+    enum { COUNT = 200, MOST_KIB = 80 };
+    struct pattern *held[COUNT];
+    for (unsigned round = 0; round < 2; round++) { /* what is freed is asked for again */
+        size_t before = resident_kib();
+        for (unsigned i = 0; i < COUNT; i++) {
+            held[i] = made("(a*)*b|timeout [0-9]+", false);
+            assert_true(pattern_match(held[i], sl_slice_of("aaaaaaac: timeout 12")));
+        }
+        assert_in_range(resident_kib() - before, 0, COUNT * MOST_KIB);
+        for (unsigned i = 0; i < COUNT; i++)
+            pattern_free(held[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_pattern_takes_the_memory_that_it_uses),
         cmocka_unit_test(a_text_in_steps_matches_as_the_whole_does),
         cmocka_unit_test(patterns_match_what_they_say),
         cmocka_unit_test(what_cannot_be_linear_or_is_malformed_is_refused_with_a_sentence),
