@@ -37,6 +37,24 @@ static struct member *find(struct many *l, struct sl_slice id)
     return NULL;
 }
 
+static int grow(struct many *l)
+{
+    size_t capacity = l->capacity ? 2 * l->capacity : 8;
+    struct member **members = realloc(l->members, capacity * sizeof *members);
+    if (members)
+        l->members = members;
+    struct cursor *cursor = realloc(l->cursor, capacity * sizeof *cursor);
+    if (cursor)
+        l->cursor = cursor;
+    struct cursor *sorted = realloc(l->sorted, capacity * sizeof *sorted);
+    if (sorted)
+        l->sorted = sorted;
+    if (!members || !cursor || !sorted)
+        return -ENOMEM;
+    l->capacity = capacity;
+    return 0;
+}
+
 /* > 0: there is no room for more members. */
 static int add(struct many *l, struct sl_slice id, bool named, bool is_new)
 {
@@ -44,14 +62,8 @@ static int add(struct many *l, struct sl_slice id, bool named, bool is_new)
         return 0;
     if (l->count == CURSOR_SET_MAX)
         return 1;
-    if (l->count == l->capacity) {
-        size_t capacity = l->capacity ? 2 * l->capacity : 8;
-        struct member **members = realloc(l->members, capacity * sizeof *members);
-        if (!members)
-            return -ENOMEM;
-        l->members = members;
-        l->capacity = capacity;
-    }
+    if (l->count == l->capacity && grow(l) < 0)
+        return -ENOMEM;
     struct member *m = calloc(1, sizeof *m);
     if (!m)
         return -ENOMEM;
@@ -373,6 +385,8 @@ static void gone(void *user)
     filter_free(l->filter);
     buffer_fini(&l->out);
     free(l->cursor);
+    free(l->sorted);
+    free(l->resume);
     free(l->cursor_text);
     free(l->labels.data);
     free(l);
@@ -387,16 +401,14 @@ static struct many *many_new(struct connection *c)
         return NULL;
     l->c = c;
     buffer_init(&l->out, CONNECTION_FRONT_BYTES, OUT_MAX_BYTES);
-    l->cursor = calloc(3 * (size_t)CURSOR_SET_MAX, sizeof *l->cursor);
     l->cursor_text = malloc(CURSOR_SET_TEXT_BYTES);
+    l->resume = calloc(CURSOR_SET_MAX, sizeof *l->resume);
     uint8_t *labels = malloc(LABEL_PAIRS_BYTES);
     l->labels = sl_writer(labels, LABEL_PAIRS_BYTES);
-    if (!l->cursor || !l->cursor_text || !labels) {
+    if (!l->cursor_text || !l->resume || !labels || grow(l) < 0) {
         gone(l);
         return NULL;
     }
-    l->sorted = l->cursor + CURSOR_SET_MAX;
-    l->resume = l->sorted + CURSOR_SET_MAX;
     return l;
 }
 
@@ -428,6 +440,18 @@ static int check_query(struct many *l, struct problem *p)
     l->of_new.has_tail = false;
     l->began_ns = sl_now_ns();
     return label_parse(r->pairs, r->pair_count, &l->labels, &l->label_count, p);
+}
+
+/* The room for the largest request is not held by each: there may be 10,000 of them. */
+static void shrink(struct many *l)
+{
+    uint8_t *labels = realloc(l->labels.data, l->labels.bytes ? l->labels.bytes : 1);
+    if (labels)
+        l->labels.data = labels;
+    if (l->resume_count || l->label_count)
+        return;
+    free(l->resume); /* who ends is remembered for its label only */
+    l->resume = NULL;
 }
 
 /* > 0 with the problem. */
@@ -484,6 +508,7 @@ static void start(struct connection *c)
         return;
     }
     c->binary = false;
+    shrink(l);
     if (l->label_count)
         ask_list(l);
 }

@@ -34,9 +34,9 @@ struct many {
     struct filter *filter;
     struct member **members;
     size_t count, capacity;
-    struct cursor *cursor; /* CURSOR_SET_MAX, one per member, in the order of members */
+    struct cursor *cursor; /* `capacity`, one per member, in the order of members */
     struct cursor *sorted; /* the same, for rendering */
-    struct cursor *resume; /* what `after` names */
+    struct cursor *resume; /* CURSOR_SET_MAX: what `after` names; NULL: nothing is to be remembered */
     size_t resume_count;
     char *cursor_text;       /* CURSOR_SET_TEXT_BYTES */
     struct sl_writer labels; /* pairs that members match; empty: only named ones */
