@@ -118,7 +118,7 @@ def a_redis_that_is_loading_is_told_and_waited_for():
         kept = s.redis.options
         s.redis.options = kept + ["--key-load-delay", "300", "--loading-process-events-interval-bytes", "1024"]
         s.redis.spawn()
-        says(s, "still loading its data")
+        until(lambda: any("still loading its data" in r for r in reasons(s)), 20, "/readyz says that it is loading")
         s.redis.kill()
         s.redis.options = kept
         s.redis.start()

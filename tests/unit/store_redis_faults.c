@@ -345,6 +345,7 @@ static void wrong_places_are_refused_in_a_sentence(void **state)
         options.location = urls[i];
         assert_int_equal(store_open(&options, &s, &why), -EINVAL);
         assert_non_null(why);
+        assert_true(!strstr(urls[i], "rediss:") || (strstr(why, "rediss://") && strstr(why, "stunnel")));
     }
     struct store_options options = w->options;
     struct store *s;

@@ -149,7 +149,9 @@ const char *location_parse(const char *url, struct location *ret)
 {
     *ret = (struct location){.wait_ms = DEFAULT_WAIT_MS, .transaction_bytes = DEFAULT_TRANSACTION_BYTES};
     if (strncmp(url, "rediss://", 9) == 0)
-        return "TLS to Redis is not supported; use redis:// through a tunnel";
+        return "TLS to Redis (rediss://) is not built in, as Debian 12's hiredis has none: use redis:// "
+               "through a "
+               "tunnel (stunnel, WireGuard) or in a private network";
     if (strncmp(url, "redis://", 8) != 0)
         return "a Redis store is named redis://HOST:PORT";
     const char *at = url + 8, *end = url + strlen(url);
