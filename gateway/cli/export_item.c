@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "export_item.h"
+#include "line_quick.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -31,11 +32,8 @@ bool export_name_valid(struct sl_slice text)
     return true;
 }
 
-static int decode_line(json_t *object, struct export_item *item)
+static int take_line(struct export_item *item)
 {
-    int r = line_of_object(object, &item->line); /* takes it */
-    if (r != 0)
-        return r;
     size_t used;
     item->kind = EXPORT_LINE;
     item->sandbox = item->line.sandbox;
@@ -76,15 +74,23 @@ int export_item_decode(struct sl_slice json, struct export_item *ret)
         *ret = item;
         return LINE_OK;
     }
-    json_t *object = json_loadb((const char *)json.data, json.bytes, JSON_ALLOW_NUL, NULL);
-    if (!json_is_object(object)) {
-        json_decref(object);
-        return LINE_MALFORMED;
+    int r = line_quick(json, &item.line);
+    json_t *object = NULL;
+    if (r == LINE_QUICK_NOT) {
+        object = json_loadb((const char *)json.data, json.bytes, JSON_ALLOW_NUL, NULL);
+        if (!json_is_object(object)) {
+            json_decref(object);
+            return LINE_MALFORMED;
+        }
+        if (json_object_get(object, "line")) {
+            r = line_of_object(object, &item.line); /* takes it */
+            object = NULL;
+        }
     }
-    int r;
-    if (json_object_get(object, "line")) {
-        r = decode_line(object, &item);
-        if (r == LINE_OK)
+    if (!object) {
+        if (r == 0)
+            r = take_line(&item);
+        if (r == 0)
             *ret = item;
         return r;
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "line.h"
+#include "line_quick.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -97,6 +97,9 @@ int line_of_object(json_t *object, struct line *ret)
 
 int line_decode(struct sl_slice json, struct line *ret)
 {
+    int r = line_quick(json, ret);
+    if (r != LINE_QUICK_NOT)
+        return r;
     json_t *object = load(json);
     return object ? line_of_object(object, ret) : LINE_MALFORMED;
 }

@@ -16,13 +16,13 @@ struct line {
     struct sl_slice sandbox, container; /* empty where the server names none */
     struct sl_slice text;               /* without newline */
     bool partial;                       /* no newline follows in the process's output */
-    struct json_t *object;              /* what the slices borrow from */
+    struct json_t *object;              /* what the slices borrow from; NULL: from what was decoded */
     uint8_t *raw;
 };
 
 enum line_answer { LINE_OK = 0, LINE_MALFORMED = 1 };
 
-/* LINE_MALFORMED: not a line's object; -ENOMEM. After 0 line_fini() is due. */
+/* LINE_MALFORMED: not a line's object; -ENOMEM. After 0 line_fini() is due, before `json` goes. */
 int line_decode(struct sl_slice json, struct line *ret);
 /* The same of an object that was parsed already, which it takes. */
 int line_of_object(struct json_t *object, struct line *ret);

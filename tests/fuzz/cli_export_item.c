@@ -4,8 +4,10 @@
  * its quotes: outside of them stand only what the row itself is made of.
  */
 #include "export_row.h"
+#include "line_quick.h"
 
 #include <assert.h>
+#include <jansson.h>
 #include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
@@ -32,6 +34,22 @@ static void check_row(const char *row, size_t bytes)
     assert(!quoted && depth == 0);
 }
 
+/* What is taken apart without jansson comes out as jansson has it. */
+static void check_quick(struct sl_slice json)
+{
+    struct line quick, slow;
+    if (line_quick(json, &quick) != 0)
+        return;
+    json_t *object = json_loadb((const char *)json.data, json.bytes, JSON_ALLOW_NUL, NULL);
+    assert(json_is_object(object) && line_of_object(object, &slow) == LINE_OK);
+    assert(quick.seq == slow.seq && quick.partial == slow.partial);
+    assert(sl_slice_equal(quick.time, slow.time) && sl_slice_equal(quick.stream, slow.stream));
+    assert(sl_slice_equal(quick.sandbox, slow.sandbox) && sl_slice_equal(quick.container, slow.container));
+    assert(sl_slice_equal(quick.text, slow.text));
+    line_fini(&quick);
+    line_fini(&slow);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
     struct export_lives *lives = export_lives_new();
@@ -41,6 +59,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
         struct sl_slice json = sl_slice(data, (size_t)((newline ? newline : end) - data));
         struct export_item item;
         data = newline ? newline + 1 : end;
+        check_quick(json);
         if (export_item_decode(json, &item) != LINE_OK)
             continue;
         assert(item.kind != EXPORT_CHECKPOINT || export_name_valid(item.checkpoint));

@@ -52,6 +52,59 @@ static void raw_bytes_win_over_their_readable_form(void **state)
     }
 }
 
+/* The form that the gateway writes is taken apart without jansson; a blank behind the brace is not that form.
+ */
+static void what_is_taken_apart_quickly_is_what_jansson_has(void **state)
+{
+    (void)state;
+    static const char *const cases[] = {
+        "{\"seq\":1,\"cursor\":\"c\",\"time\":\"t\",\"stream\":\"stdout\",\"line\":\"\"}",
+        "{\"sandbox\":\"a\",\"seq\":0,\"time\":\"t\",\"stream\":\"stderr\",\"container\":\"\",\"line\":"
+        "\"plain, and longer\"}",
+        "{\"seq\":999999999999999999,\"time\":\"t\",\"stream\":\"x\",\"line\":\"\\\"\\\\\\/"
+        "\\b\\f\\n\\r\\t\\u0000\\u001b\\u007f\"}",
+        "{\"seq\":9223372036854775807,\"time\":\"t\",\"stream\":\"x\",\"line\":\"\\u00e9\\ud83d\\ude00\"}",
+        "{\"seq\":7,\"time\":\"t\",\"stream\":\"x\",\"line\":\"gr\xc3\xbc\xc3\x9f \xf0\x9f\x98\x80 "
+        "end\",\"partial\":true}",
+        "{\"seq\":7,\"time\":\"t\",\"stream\":\"x\",\"line\":\"\xef\xbf\xbd\",\"partial\":true,\"raw\":\"/"
+        "w==\"}",
+        "{\"seq\":7,\"time\":\"t\",\"stream\":\"x\",\"line\":\"a\",\"line\":\"b\"}",
+    };
+    static const char *const refused[] = {
+        "{\"seq\":7,\"time\":\"t\",\"stream\":\"x\",\"line\":\"\xff\"}",
+        "{\"seq\":7,\"time\":\"t\",\"stream\":\"x\",\"line\":\"\xed\xa0\x80\"}",
+        "{\"seq\":7,\"time\":\"t\",\"stream\":\"x\",\"line\":\"a\nb\"}",
+        "{\"seq\":7,\"time\":\"t\",\"stream\":\"x\",\"line\":\"\\x\"}",
+        "{\"seq\":7,\"time\":\"t\",\"stream\":\"x\",\"line\":\"\\u00g0\"}",
+        "{\"seq\":07,\"time\":\"t\",\"stream\":\"x\",\"line\":\"\"}",
+        "{\"seq\":7,\"time\":\"t\",\"stream\":\"x\",\"line\":\"a\\\"}",
+        "{\"seq\":7,\"time\":\"t\",\"stream\":\"x\",\"line\":\"\"} x",
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char slow_json[400];
+        struct line quick, slow;
+        snprintf(slow_json, sizeof slow_json, "{ %s", cases[i] + 1);
+        assert_int_equal(decode(cases[i], &quick), LINE_OK);
+        assert_int_equal(decode(slow_json, &slow), LINE_OK);
+        assert_true(quick.seq == slow.seq && quick.partial == slow.partial);
+        assert_true(sl_slice_equal(quick.sandbox, slow.sandbox) && sl_slice_equal(quick.time, slow.time));
+        assert_true(sl_slice_equal(quick.stream, slow.stream));
+        assert_true(sl_slice_equal(quick.container, slow.container));
+        assert_true(sl_slice_equal(quick.text, slow.text));
+        assert_true((quick.object == NULL) == (i < 3 || i == 4)); /* the others are left to it */
+        line_fini(&quick);
+        line_fini(&slow);
+    }
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        struct line line;
+        assert_int_equal(decode(refused[i], &line), LINE_MALFORMED);
+    }
+    /* `\` and a NUL */
+    struct line line;
+    static const char nul[] = "{\"seq\":7,\"time\":\"t\",\"stream\":\"x\",\"line\":\"\\\0\"}";
+    assert_int_equal(line_decode(sl_slice(nul, sizeof nul - 1), &line), LINE_MALFORMED);
+}
+
 static void what_is_no_line_is_refused(void **state)
 {
     (void)state;
@@ -119,6 +172,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_line_is_decoded_to_its_bytes),
         cmocka_unit_test(raw_bytes_win_over_their_readable_form),
+        cmocka_unit_test(what_is_taken_apart_quickly_is_what_jansson_has),
         cmocka_unit_test(what_is_no_line_is_refused),
         cmocka_unit_test(a_gap_may_not_know_its_size),
         cmocka_unit_test(an_end_may_have_an_exit_code),

@@ -109,12 +109,39 @@ static void assert_soup_in(struct sl_slice block, const struct soup *s)
     free(scratch);
 }
 
+/* Exactly its size, so that Asan sees a byte written too many. */
+static void assert_text_at_once(struct sl_slice block, const struct soup *s)
+{
+    struct sl_block_header h;
+    struct sl_block_lines it;
+    uint8_t *scratch;
+    bool whole = true;
+    assert_int_equal(sl_block_check(block, &h), SL_BLOCK_OK);
+    assert_int_equal(open_lines(&it, block, &h, &scratch), SL_BLOCK_OK);
+    uint8_t *text = malloc(h.text_bytes + 1), *at = text;
+    for (uint32_t i = 0; i < s->count; i++)
+        whole = whole && !s->lines[i].partial;
+    assert_int_equal(sl_block_lines_text(&it, &h, text), whole);
+    for (uint32_t i = 0; i < s->count && whole; i++) {
+        assert_memory_equal(at, s->lines[i].text.data, s->lines[i].text.bytes);
+        at += s->lines[i].text.bytes;
+        assert_int_equal(*at++, '\n');
+    }
+    struct sl_line line;
+    assert_int_equal(sl_block_lines_next(&it, &line), !whole); /* at its end, or where it was */
+    assert_int_equal(at - text, whole ? h.text_bytes : 0);
+    free(text);
+    free(scratch);
+}
+
 static void what_goes_in_comes_out_byte_for_byte(void **state)
 {
     (void)state;
     struct sl_block_builder *b = builder("first");
     for (unsigned seed = 0; seed < 120; seed++) {
         struct soup s = soup_make(seed, 1 + seed % 3, seed % 7 == 0 ? 3000 : 150);
+        for (uint32_t i = 0; i < s.count && seed % 3 == 1; i++)
+            s.lines[i].partial = false;
         sl_block_builder_reset(b, sl_slice_of("a-sandbox"));
         for (uint32_t i = 0; i < s.count; i++)
             assert_int_equal(sl_block_builder_add(b, &s.lines[i], sl_slice_of(s.containers[i])), 0);
@@ -123,6 +150,7 @@ static void what_goes_in_comes_out_byte_for_byte(void **state)
             .codec = seed % 4 == 0 ? SL_CODEC_NONE : SL_CODEC_LZ4, .time_min_ns = 5, .time_max_ns = 6};
         struct sl_slice block = encode(b, &facts, (int)(seed % 5) * 3);
         assert_soup_in(block, &s);
+        assert_text_at_once(block, &s);
         struct sl_block_header h;
         assert_int_equal(sl_block_decode_header(block, &h), SL_BLOCK_OK);
         assert_int_equal(h.raw_bytes, sl_block_builder_raw_bytes(b));
