@@ -282,7 +282,9 @@ int pack_take_slowly(struct pack *p, struct file *f, struct entry e, struct sl_s
     struct place at = {.record = record, .text = e.text, .start = start, .from = start};
     struct open_line *line = pack_open_line(f, e.stream);
     int r = 0;
-    if (end - 1 <= f->drop_until) { /* sent before, or held: never judged again */
+    /* Sent before, or held: never judged again. Where nothing was sent, a newline in place 0 ends what began
+       in the file before. */
+    if (f->drop_until > 0 && end - 1 <= f->drop_until) {
         if (!e.whole)
             return hold(p, f, e.stream, e.time_ns, start, e.text);
         if (line)

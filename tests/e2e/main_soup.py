@@ -168,13 +168,31 @@ def soup_comes_back_byte_for_byte(form):
                 f.write(data[cut:])
             if at < len(records):
                 os.rename(path, f"{path}.20261120-{stop:06d}")
-        s.has("soup", len(lines), 30)
+        s.has("soup", len(lines), 60)
         until(lambda: s.info("soup")["bytes"] == sum(len(t) + 1 for _, t in lines), 30, "all is stored")
         with open(s.logs + "/soup/exit_code", "w") as f:
             f.write("0\n")
         comes_back(s, "soup", lines, *followers)
         assert sum(len(t) > 700_000 for _, t in lines) == 2
         print(f"   {form}: {len(lines)} lines in {len(records)} records, {sum(len(t) for _, t in lines)} bytes, {len(stops) - 1} rotations")
+
+
+def a_line_whose_newline_opens_the_next_file_is_whole():
+    """It was lost without a word: a record that ends in place 0 was taken for one that had been sent before, where nothing had been."""
+    with System(start=False) as s:
+        s.watch = [f"plain:{s.logs}/{{sandbox}}/main.log"]
+        for name in ("broker", "gateway", "collector"):
+            s.start(name)
+        s.ready()
+        os.mkdir(s.logs + "/vm")
+        path = s.logs + "/vm/main.log"
+        for turn, data in enumerate((b"first\nall of it but its end", b"\nsecond\nnext", b"\n\n\nlast\n")):
+            if turn:
+                os.rename(path, f"{path}.{9 - turn}")
+            with open(path, "wb") as f:
+                f.write(data)
+        s.has("vm", 7)
+        assert s.text("vm") == b"first\nall of it but its end\nsecond\nnext\n\n\nlast\n", s.text("vm")
 
 
 def soup_of_cri_files_comes_back_byte_for_byte():
@@ -190,5 +208,5 @@ def soup_of_plain_files_comes_back_byte_for_byte():
 
 
 if __name__ == "__main__":
-    main([soup_of_cri_files_comes_back_byte_for_byte, soup_of_docker_files_comes_back_byte_for_byte,
+    main([a_line_whose_newline_opens_the_next_file_is_whole, soup_of_cri_files_comes_back_byte_for_byte, soup_of_docker_files_comes_back_byte_for_byte,
           soup_of_plain_files_comes_back_byte_for_byte])
