@@ -311,7 +311,10 @@ static void sources_each(void *arg, const struct sl_source_place *place)
     l->count++;
 }
 
-/* A sandbox without sources, known or not, has a list of none. */
+/*
+ * A sandbox without sources, known or not, has a list of none. A store that can't say now must not be taken
+ * for one without: all that is read of a copy would be new. One that can't be understood is all the same.
+ */
 static void list_sources(struct ingest *in, struct listing *l, struct sl_slice sandbox)
 {
     const size_t head = 1 + sandbox.bytes + sizeof(uint32_t);
@@ -320,7 +323,8 @@ static void list_sources(struct ingest *in, struct listing *l, struct sl_slice s
     size_t at = l->used;
     l->used += head;
     l->count = 0;
-    store_sources(in->store, sandbox, sources_each, l);
+    int fault = store_sources(in->store, sandbox, sources_each, l);
+    l->failed = l->failed || (fault < 0 && fault != -EPROTO);
     struct sl_writer w = sl_writer(l->bytes + at, head);
     sl_sources_write(&w, sandbox, l->count);
     assert(!w.failed && w.bytes == head);
@@ -337,7 +341,7 @@ void ingest_sources(struct ingest *in, struct sl_request *request)
     if (request->body.failed) {
         refuse(in, request, SL_STATUS_MALFORMED, "not a list of sandbox ids");
     } else if (l.failed || sl_answer_new(request, SL_STATUS_OK, l.used, &msg, &w) != 0) {
-        refuse(in, request, SL_STATUS_UNAVAILABLE, "out of memory");
+        refuse(in, request, SL_STATUS_UNAVAILABLE, "the store can't say now, or out of memory");
     } else {
         sl_write_slice(&w, sl_slice(l.bytes, l.used));
         sl_request_answer(request, msg, &w);
