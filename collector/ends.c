@@ -253,16 +253,19 @@ void ends_mine(void *arg, struct sl_reader *ids, uint64_t next_page)
         struct sandbox *s = fleet_sandbox(&c->fleet, id);
         if (!s || s->logs)
             continue;
-        s->left = s->told = true;
+        s->left = s->unmet = s->told = true;
         fleet_want_sync(&c->fleet, s);
     }
     c->left_page = ids ? next_page : c->left_page;
     c->left_done = ids && next_page == 0;
 }
 
-/* What was unread of them nobody knows: one gap. */
+/* What was unread of them nobody knows: one gap; nor what came behind them, when all of them were read to
+ * their ends. */
 static int end_sources(struct collector *c, struct sandbox *s)
 {
+    struct sl_source_place none = {.source.incarnation = 1};
+    int64_t now_ns = sl_now_ns();
     bool gap = true;
     for (uint32_t i = 0; i < s->place_count; i++) {
         const struct sl_source_place *p = &s->places[i];
@@ -274,8 +277,25 @@ static int end_sources(struct collector *c, struct sandbox *s)
             sl_count(&c->counts.gaps[SL_GAP_SOURCE_VANISHED], 1);
         gap = false;
     }
+    XXH128_canonical_t key;
+    XXH128_canonicalFromHash(&key, XXH3_128bits_withSeed(s->id, s->id_bytes, (uint64_t)now_ns));
+    memcpy(none.source.key, key.digest, sizeof none.source.key);
+    if (gap && s->unmet && ship_gone(c->ship, s, &none, true) < 0)
+        return -ENOMEM;
     s->left = false;
+    for (struct log *log = s->logs; log; log = log->sandbox_next)
+        log->chain_lost = false;
     return 0;
+}
+
+/* The files that were here have not told of those of before that are gone: none of them had the log's own
+ * name. */
+static bool chain_lost(const struct sandbox *s)
+{
+    for (const struct log *log = s->logs; log; log = log->sandbox_next)
+        if (log->chain_lost)
+            return true;
+    return false;
 }
 
 /* 0: everything was read and is acknowledged; 1: not yet. */
@@ -363,7 +383,7 @@ void ends_check(struct collector *c, struct sandbox *s)
             forget(c, s);
             return;
         }
-        if (s->left && end_sources(c, s) < 0) {
+        if ((s->left || chain_lost(s)) && end_sources(c, s) < 0) {
             turns_later(c, s, SL_NS_PER_S);
             return;
         }

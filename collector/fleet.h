@@ -166,7 +166,8 @@ struct sandbox {
     bool end_quiet; /* its files are all of before it was deleted: its end is not to be said */
     bool resumed;   /* it runs again after an end that was said: the broker is to be told */
     bool synced_once;
-    bool left;       /* its files were removed while no collector was here: their sources are to be ended */
+    bool left;  /* files are gone that nobody here has read: their sources are to be ended, behind a gap */
+    bool unmet; /* ... all of them, while no collector was here: a gap also when all sources are ended */
     bool labels_new; /* labels came since they were told */
     bool told;       /* a block or change of it was ever sent, or the broker had places of it */
     uint8_t id_bytes;

@@ -27,6 +27,7 @@ struct item {
     uint32_t also_life;
     bool close;
     bool end;
+    bool gone; /* ends a source of a file that is gone */
 };
 
 struct request {
@@ -53,6 +54,7 @@ struct ship {
     struct request *filling;
     struct ship_counts counts;
     int64_t pause_until_ns; /* the broker is short of room */
+    int64_t sync_after_ns;  /* the broker's store could not say what it has */
     uint64_t notices_seen;
     uint32_t connection; /* counts connections; 0: none yet */
     unsigned in_flight;
@@ -92,6 +94,10 @@ static void verdict(struct ship *ship, const struct item *item, const struct sl_
     if (!f) {
         if (!stored)
             s->announced = 0;
+        if (item->gone && stored)
+            s->unmet = false;
+        if (item->gone && !stored)
+            s->left = s->broken = true;
         if (item->end)
             ship->events.ended(ship->events.arg, s, stored);
         return;
@@ -132,6 +138,7 @@ static void settle(struct ship *ship, struct request *r, bool answered)
                     rewind_file(ship, f);
             } else {
                 item->sandbox->announced = 0;
+                item->sandbox->left = item->sandbox->left || item->gone;
                 if (item->end)
                     ship->events.ended(ship->events.arg, item->sandbox, false);
             }
@@ -293,7 +300,7 @@ int ship_gone(struct ship *ship, struct sandbox *s, const struct sl_source_place
     struct request *r = request_with_room(ship, SL_APPEND_ITEM_HEAD_BYTES + sl_block_builder_bound(none));
     if (r) {
         put_block(r, none, &facts);
-        r->items[r->count++] = (struct item){.sandbox = s};
+        r->items[r->count++] = (struct item){.sandbox = s, .gone = true};
         s->in_flight++;
     }
     sl_block_builder_free(none);
@@ -323,6 +330,8 @@ static void sync_answered(void *arg, int fault, const struct sl_message_head *he
     size_t i = 0;
     ship->questions--;
     bool ok = fault == 0 && head->status == SL_STATUS_OK;
+    if (fault == 0 && !ok)
+        ship->sync_after_ns = sl_monotonic_ns() + REFUSED_PAUSE_NS;
     while (ok && i < q->count) {
         struct sl_slice id;
         uint32_t count;
@@ -355,6 +364,8 @@ static void sync_answered(void *arg, int fault, const struct sl_message_head *he
 
 void ship_sync(struct ship *ship)
 {
+    if (ship->sync_after_ns && sl_monotonic_ns() < ship->sync_after_ns)
+        return;
     while (ship->connected && ship->questions < SYNC_WINDOW && ship->fleet->sync_first) {
         nng_msg *message;
         struct sl_writer w;
@@ -441,6 +452,7 @@ static void changed(void *arg, bool connected, uint64_t epoch, const char *why)
         ship->notices_seen = 0;
         ship->notice_after_ns = 0;
         ship->pause_until_ns = 0;
+        ship->sync_after_ns = 0;
     }
     ship->events.connected(ship->events.arg, connected, epoch, why);
 }

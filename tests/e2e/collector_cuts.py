@@ -145,6 +145,49 @@ def one_of_two_files_that_vanished_is_told(s, source, what):
     assert len(gaps) == 1, f"{what}: {gaps}"
 
 
+def a_sandbox_that_was_removed_is_told(s, source, what):
+    """Its end, and one gap: of what was unread when its file went, or of a file that nobody saw."""
+    other = Source(s, "other")
+    for rotated in (False, True):
+        source = Source(s, f"box-{rotated}")
+        source.write(100)
+        s.has(source.sandbox, 100)
+        if rotated:  # its only source is ended
+            source.rotate()
+            os.unlink(source.path + ".1")
+            for _ in range(5):  # by then it was let go of
+                other.write()
+                s.has("other", len(other.written))
+        s.kill("collector")
+        source.file.write(source.render(source.make("stdout"), "stdout", source.last_ns))
+        shutil.rmtree(os.path.dirname(source.path))
+        s.cutter.done = 0
+        s.cut_all_through(other)
+        s.stopped(source.sandbox)
+        compare(source, s.lines(source.sandbox), what)
+        assert s.gaps(source.sandbox), f"{what}, rotated: {rotated}: no gap"
+
+
+def files_that_lost_their_names_are_told(s, source, what):
+    source.write(100)
+    s.has("box", 100)
+    s.kill("collector")
+    s.kill("broker")
+    source.write(50)
+    os.unlink(source.path)
+    del source.written[100:]
+    source.file.close()
+    source.file = open(source.path, "ab", buffering=0)
+    source.write(30)
+    s.start("collector")
+    until(lambda: s.probe(s.collector_port, "/healthz") and s.metric("open_files") == 1, 20, "the new file is open")
+    shutil.rmtree(os.path.dirname(source.path))
+    s.start("broker")
+    s.stopped("box")
+    compare(source, s.lines("box"), what)
+    assert len(s.gaps("box")) == 1, s.gaps("box")
+
+
 def copies_are_read_once(s, source, what):
     source.write(100)
     s.has("box", 100)
@@ -167,9 +210,19 @@ def files_without_a_name_are_told_when_the_link_is_cut():
     in_every_way(one_of_two_files_that_vanished_is_told)
 
 
+def sandboxes_that_were_removed_end_behind_a_gap_when_the_link_is_cut():
+    in_every_way(a_sandbox_that_was_removed_is_told)
+
+
+def files_that_are_gone_are_told_when_what_came_after_is_gone_too():
+    with Cut(False) as s:
+        files_that_lost_their_names_are_told(s, Source(s, "box"), "names lost")
+
+
 def copies_of_a_truncated_file_are_read_once_when_the_link_is_cut():
     in_every_way(copies_are_read_once)
 
 
 if __name__ == "__main__":
-    main([files_without_a_name_are_told_when_the_link_is_cut, copies_of_a_truncated_file_are_read_once_when_the_link_is_cut])
+    main([files_without_a_name_are_told_when_the_link_is_cut, sandboxes_that_were_removed_end_behind_a_gap_when_the_link_is_cut,
+          files_that_are_gone_are_told_when_what_came_after_is_gone_too, copies_of_a_truncated_file_are_read_once_when_the_link_is_cut])
