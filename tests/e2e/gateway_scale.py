@@ -170,22 +170,22 @@ def worked_ms(s):
 
 
 def a_pattern_over_a_long_line_holds_nobody_up():
-    """A line of 1 MiB under a pattern of 500 positions takes half a second of work, and more with every reader of it."""
-    hostile = "(a|b)*c(a|b){400}d"
+    """A line of 1 MiB under a pattern of 400 positions, most of them alive, takes half a second of work, and more with every reader of it."""
+    hostile = "(a|b|c)*c(a|b|c){400}d"
     with System() as s:
         long, quick = Source(s, "long"), Source(s, "quick")
-        for i in range(4):
+        for i in range(2):
             long.file.write(b"".join(rfc3339(time.time_ns()).encode() + b" stdout P " + os.urandom(8000).hex().encode().translate(
                 bytes.maketrans(b"0123456789def", b"abababababcba")) + b"\n" for _ in range(60)))
             long.file.write(rfc3339(time.time_ns()).encode() + b" stdout F end\n")
         quick.write(100)
         s.has("quick", 100)
-        s.has("long", 4)
+        s.has("long", 2)
         answers = []
 
         def search(**more):
             answers.append(s.get(s.url("long", regex=hostile, format="text", **more)))
-        readers = [threading.Thread(target=search, kwargs=k) for k in ({}, {"tail": 2}, {}, {"follow": 1, "until": f"{time.time() + 1:.0f}"})]
+        readers = [threading.Thread(target=search, kwargs=k) for k in ({}, {"tail": 1}, {"follow": 1, "until": f"{time.time() + 1:.0f}"})]
         held = []
         for r in readers:
             r.start()
@@ -202,9 +202,9 @@ def a_pattern_over_a_long_line_holds_nobody_up():
         assert len(held) > 5 and max(held) < 150 * PATIENCE, sorted(held)[-10:]
         # it finds what is there, wherever it was put aside
         needle = s.text("long", regex="[abc]{50}.*end$|^end$")
-        assert needle.count(b"end") <= 4
+        assert needle.count(b"end") <= 2
         assert len(s.text("long", regex="c")) == len(s.text("long"))
-        assert len(s.text("long", regex="^[^q]*$", tail=3)) == len(s.text("long", tail=3))
+        assert len(s.text("long", regex="^[^q]*$", tail=1)) == len(s.text("long", tail=1))
 
 
 if __name__ == "__main__":
