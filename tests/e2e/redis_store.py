@@ -3,6 +3,7 @@
 are told what they can't know."""
 import json
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -75,6 +76,29 @@ def a_redis_that_was_emptied_is_a_new_store_filled_from_the_files():
         assert s.get(s.url("emptied", after=cursor))[0] == 410, "a cursor of the old store"
 
 
+def a_redis_that_is_away_is_not_one_that_knows_nothing():
+    """Else a copy, whose original is known, is read from its beginning."""
+    with System() as s:
+        source = Source(s, "copied")
+        source.write(100)
+        s.has("copied", 100)
+        s.kill("collector")
+        source.write(50)
+        shutil.copyfile(source.path, source.path + ".1")
+        os.truncate(source.path, 0)
+        source.write(30)
+        s.redis.kill()
+        until(lambda: not s.probe(s.broker_port), 20, "/readyz says that Redis does not answer")
+        s.start("collector")
+        until(lambda: b"\nsandlog_broker_refused_requests_total 0\n" not in s.request("GET", "/metrics", port=s.broker_port)[2], 20,
+              "the collector is told to ask again")
+        s.redis.start()
+        source.write(20)
+        source.exit()
+        until(lambda: (s.info("copied") or {}).get("state") == "stopped", 30, "all is read")
+        check([source], s.lines("copied"), "read afterwards")
+
+
 def two_brokers_serve_the_same_sandboxes():
     with System() as s:
         ipc = lambda link: f"ipc://{s.dir}/{link}2.sock"
@@ -107,4 +131,4 @@ def two_brokers_serve_the_same_sandboxes():
 
 if __name__ == "__main__":
     main([redis_killed_under_load_loses_and_doubles_nothing, redis_paused_under_load_loses_and_doubles_nothing,
-          a_redis_that_was_emptied_is_a_new_store_filled_from_the_files, two_brokers_serve_the_same_sandboxes])
+          a_redis_that_was_emptied_is_a_new_store_filled_from_the_files, a_redis_that_is_away_is_not_one_that_knows_nothing, two_brokers_serve_the_same_sandboxes])
