@@ -364,6 +364,14 @@ static void answer_options(struct connection *c)
     buffer_fini(&headers);
 }
 
+static int ask_for_body(struct lws *wsi)
+{
+    static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    uint8_t out[LWS_PRE + sizeof go_on];
+    memcpy(out + LWS_PRE, go_on, sizeof go_on - 1);
+    return lws_write(wsi, out + LWS_PRE, sizeof go_on - 1, LWS_WRITE_HTTP_HEADERS) < 0 ? -1 : 0;
+}
+
 static int http_request(struct server *s, struct lws *wsi, struct connection **slot)
 {
     *slot = NULL; /* user space is lws's and may hold an earlier request's */
@@ -405,7 +413,7 @@ static int http_request(struct server *s, struct lws *wsi, struct connection **s
         c->handler = handler_of(c->match.route);
         /* lws lets the body follow; the clock on it stays */
         if (body)
-            return 0;
+            return door_expects(wsi) ? ask_for_body(wsi) : 0;
         lws_set_timeout(wsi, NO_PENDING_TIMEOUT, 0);
         start(c);
     }
@@ -471,7 +479,7 @@ static int confirm_upgrade(struct server *s, struct lws *wsi)
     unsigned status = problem_status(problem.code);
     snprintf(head, sizeof head,
              "HTTP/1.1 %u %s\r\nContent-Type: application/problem+json\r\nCache-Control: no-store\r\n"
-             "Connection: close\r\nContent-Length: %zu\r\n\r\n",
+             "Sec-WebSocket-Version: 13\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n",
              status, reason_of(status), body.bytes);
     buffer_append_text(&out, head);
     buffer_append_slice(&out, buffer_slice(&body));

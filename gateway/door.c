@@ -281,6 +281,12 @@ int door_verdict(struct lws *wsi, struct problem *ret_problem)
     return DOOR_REFUSED;
 }
 
+bool door_expects(struct lws *wsi)
+{
+    const struct door *d = lws_get_opaque_user_data(wsi);
+    return d && d->head.expects;
+}
+
 struct sl_slice door_query(struct lws *wsi)
 {
     const struct door *d = lws_get_opaque_user_data(wsi);

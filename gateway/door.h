@@ -31,6 +31,8 @@ void door_leave(struct lws *wsi);
 /* Of the request that lws has just parsed: 0 taken; DOOR_REFUSED with *ret_problem; DOOR_UNKNOWN: hang up. */
 enum { DOOR_REFUSED = 1, DOOR_UNKNOWN = 2 };
 int door_verdict(struct lws *wsi, struct problem *ret_problem);
+/* Its client waits for 100 Continue. */
+bool door_expects(struct lws *wsi);
 /* That request's query, not decoded. Borrowed until the next one is read, or its WebSocket is open. */
 struct sl_slice door_query(struct lws *wsi);
 /*

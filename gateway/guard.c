@@ -117,6 +117,21 @@ int guard_upgrade(const struct server *s, struct lws *wsi, const struct request 
                     "HTTP/1.1 and WebSocket are spoken here (curl: --http1.1)");
         return 1;
     }
+    /* RFC 6455 4.2.1; lws takes any method and version, and hangs up without a key */
+    if (r->method != METHOD_GET) {
+        problem_set(ret_problem, PROBLEM_BAD_REQUEST, NULL, "a WebSocket is opened with GET");
+        return 1;
+    }
+    if (lws_hdr_copy(wsi, word, sizeof word, WSI_TOKEN_VERSION) <= 0 || strcmp(word, "13") != 0) {
+        problem_set(ret_problem, PROBLEM_BAD_REQUEST, "Sec-WebSocket-Version",
+                    "WebSockets of version 13 are spoken here");
+        return 1;
+    }
+    if (lws_hdr_total_length(wsi, WSI_TOKEN_KEY) != 24) {
+        problem_set(ret_problem, PROBLEM_BAD_REQUEST, "Sec-WebSocket-Key",
+                    "a WebSocket needs a key of 16 bytes in base64");
+        return 1;
+    }
     /* lws copies this header into 128 bytes and hangs when it does not fit (4.1.6). */
     if (lws_hdr_total_length(wsi, WSI_TOKEN_PROTOCOL) > 120) {
         problem_set(

@@ -187,6 +187,9 @@ static int field(struct head *h, struct sl_slice line)
         value = sl_slice(value.data + 1, value.bytes - 1);
     while (value.bytes && (value.data[value.bytes - 1] == ' ' || value.data[value.bytes - 1] == '\t'))
         value.bytes--;
+    /* RFC 9110 10.1.1: of others nobody has heard, and HTTP/1.0 knows none */
+    if (is_named(name, "Expect"))
+        h->expects = !h->http10 && is_named(value, "100-continue");
     for (unsigned i = 0; i < ONCE; i++) {
         if (!is_named(name, once[i]))
             continue;

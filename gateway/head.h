@@ -32,6 +32,7 @@ struct head {
     unsigned once; /* bits of fields that may stand once and were seen */
     int64_t body_bytes;
     bool http10;
+    bool expects;           /* 100 Continue, before it sends its body */
     struct problem problem; /* HEAD_REFUSED */
 };
 

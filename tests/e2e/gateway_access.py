@@ -256,10 +256,16 @@ def odd_upgrades_are_refused_in_words():
                                (b"Upgrade: tls/1.0\r\n", (400, 403)), (b"Upgrade: websocket, h2c\r\n" + key, (400, 403)),
                                (b"Upgrade: websocket\r\n" + key + b"Sec-WebSocket-Protocol: other\r\n", (400,)),
                                (b"Upgrade: websocket\r\n" + key + b"Sec-WebSocket-Protocol: " + b"a" * 300 + b"\r\n", (400,)),
-                               (b"Upgrade: websocket\r\n", (400, 0))]:
+                               (b"Upgrade: websocket\r\n", (400,)),
+                               (b"Upgrade: websocket\r\n" + key.replace(b": 13", b": 8"), (400,)),
+                               (b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n", (400,)),
+                               (b"Upgrade: websocket\r\nSec-WebSocket-Key: short\r\nSec-WebSocket-Version: 13\r\n", (400,))]:
             answer = raw(s, head + more + b"\r\n", 2)
             status = int(answer.split(b" ")[1]) if answer.startswith(b"HTTP/1.") else 0
             assert status in statuses, (more, answer[:200])
+            assert b"Upgrade: websocket\r" not in more or b"\r\nSec-WebSocket-Version: 13\r\n" in answer, (more, answer)
+        answer = raw(s, head.replace(b"GET ", b"DELETE ") + b"Upgrade: websocket\r\n" + key + b"\r\n", 2)
+        assert answer.startswith(b"HTTP/1.1 400 ") and b"opened with GET" in answer, answer
         ws = WebSocket(s.port, s.url("box"), protocol="other, sandlog.text.v1")
         assert ws.status == 101 and "sandlog.text.v1" in ws.head
 

@@ -172,6 +172,20 @@ def over_tls_they_are_refused_as_well():
         big = b"PUT /v1/sandboxes/big HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n\r\n" + b'{"state":"running"}' + b" " * 59981
         c.sendall(big)
         assert answer(c)[0] in (200, 201)
+        is_asked_for_a_body(s, tls=True)
+
+
+def is_asked_for_a_body(s, tls):
+    """Who expects 100 Continue sends no body before it; one that is too large is refused instead."""
+    head, body = PUT.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n").split(b"{")
+    c = dial(s, tls)
+    for _ in range(2):
+        c.sendall(head)
+        assert answer(c)[0] == 100
+        c.sendall(b"{" + body)
+        assert answer(c)[0] in (200, 201)
+    c.sendall(head.replace(b": 19", b": 900000"))
+    assert answer(c)[0] == 413
 
 
 def what_is_odd_but_clear_is_served():
@@ -197,6 +211,7 @@ def what_is_odd_but_clear_is_served():
         for i in range(10):
             assert answer(c)[0] in (200, 201), i
             assert answer(c)[2] == b"ok\n", i
+        is_asked_for_a_body(s, tls=False)
 
 
 def every_parameter_counts_or_all_are_refused():
