@@ -112,11 +112,6 @@ int guard_upgrade(const struct server *s, struct lws *wsi, const struct request 
 {
     (void)s;
     char word[128];
-    if (lws_hdr_copy(wsi, word, sizeof word, WSI_TOKEN_UPGRADE) <= 0 || strcasecmp(word, "websocket") != 0) {
-        problem_set(ret_problem, PROBLEM_BAD_REQUEST, "Upgrade",
-                    "HTTP/1.1 and WebSocket are spoken here (curl: --http1.1)");
-        return 1;
-    }
     /* RFC 6455 4.2.1; lws takes any method and version, and hangs up without a key */
     if (r->method != METHOD_GET) {
         problem_set(ret_problem, PROBLEM_BAD_REQUEST, NULL, "a WebSocket is opened with GET");

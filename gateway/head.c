@@ -29,7 +29,6 @@ static const char *const read_fields[] = {
     "Content-Length",
     "Content-Type",
     "Connection",
-    "Upgrade",
     "Sec-WebSocket-Key",
     "Sec-WebSocket-Version",
     "Sec-WebSocket-Protocol",
@@ -68,11 +67,32 @@ static bool is_named(struct sl_slice s, const char *name)
     return s.bytes == strlen(name) && strncasecmp((const char *)s.data, name, s.bytes) == 0;
 }
 
+static struct sl_slice trimmed(struct sl_slice s)
+{
+    while (s.bytes && (s.data[0] == ' ' || s.data[0] == '\t'))
+        s = sl_slice(s.data + 1, s.bytes - 1);
+    while (s.bytes && strchr(" \t\r\n", s.data[s.bytes - 1]))
+        s.bytes--;
+    return s;
+}
+
+/*
+ * Every other upgrade is left alone, as RFC 9110 7.8 allows: Java's client and curl --http2 offer h2c with
+ * each request, and take HTTP/1.1. lws 4.1.6 refuses them with a page of its own, or uses what it has freed
+ * (CVE-2025-11677).
+ */
+static bool is_websocket(struct sl_slice value)
+{
+    return is_named(trimmed(value), "websocket");
+}
+
 static bool is_read(struct sl_slice line)
 {
     const uint8_t *colon = memchr(line.data, ':', line.bytes);
     if (!colon)
         return true; /* the empty line at the end */
+    if (is_named(sl_slice(line.data, (size_t)(colon - line.data)), "Upgrade"))
+        return is_websocket(sl_slice(colon + 1, line.bytes - (size_t)(colon + 1 - line.data)));
     for (size_t i = 0; i < sizeof read_fields / sizeof *read_fields; i++)
         if (is_named(sl_slice(line.data, (size_t)(colon - line.data)), read_fields[i]))
             return true;
@@ -182,11 +202,7 @@ static int field(struct head *h, struct sl_slice line)
         return refuse(h, PROBLEM_BAD_REQUEST, NULL, "a header line is a name, a colon and a value");
     if (++h->fields > HEAD_FIELDS_MAX || (h->read += is_read(line)) > HEAD_READ_MAX)
         return refuse(h, PROBLEM_HEADERS_TOO_LARGE, NULL, "a request may have 100 headers");
-    value = sl_slice(colon + 1, line.bytes - name.bytes - 1);
-    while (value.bytes && (value.data[0] == ' ' || value.data[0] == '\t'))
-        value = sl_slice(value.data + 1, value.bytes - 1);
-    while (value.bytes && (value.data[value.bytes - 1] == ' ' || value.data[value.bytes - 1] == '\t'))
-        value.bytes--;
+    value = trimmed(sl_slice(colon + 1, line.bytes - name.bytes - 1));
     /* RFC 9110 10.1.1: of others nobody has heard, and HTTP/1.0 knows none */
     if (is_named(name, "Expect"))
         h->expects = !h->http10 && is_named(value, "100-continue");

@@ -194,8 +194,10 @@ static void a_copy_holds_what_is_read_and_nothing_else(void **state)
     (void)state;
     uint8_t out[256];
     static const char head[] =
-        "GET /a:b HTTP/1.1\r\nX-A: b\r\nhost: c\r\nCookie: d\r\nlast-event-id: e\r\nA:\r\n\r\n";
-    static const char want[] = "GET /a:b HTTP/1.1\r\nhost: c\r\nlast-event-id: e\r\n\r\n";
+        "GET /a:b HTTP/1.1\r\nX-A: b\r\nUpgrade: h2c\r\nhost: c\r\nUpgrade:  WebSocket \r\nUpgrade: "
+        "websocket, h2c\r\nCookie: d\r\nlast-event-id: e\r\nA:\r\n\r\n";
+    static const char want[] =
+        "GET /a:b HTTP/1.1\r\nhost: c\r\nUpgrade:  WebSocket \r\nlast-event-id: e\r\n\r\n";
     size_t bytes = head_copy(sl_slice_of(head), out);
     assert_int_equal(bytes, sizeof want - 1);
     assert_memory_equal(out, want, bytes);
