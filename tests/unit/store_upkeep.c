@@ -430,6 +430,44 @@ static void check_finds_what_is_damaged_and_repair_cuts(void **state)
     assert_int_equal(store_check("/nonexistent/store", false, note_report, text, &r), -ENOENT);
 }
 
+struct cutting {
+    off_t off_bytes;
+};
+
+static bool cut(void *arg, const char *path)
+{
+    const struct cutting *c = arg;
+    struct stat st;
+    if (!strstr(path, ".1.seg"))
+        return true;
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(truncate(path, st.st_size - c->off_bytes), 0);
+    return false;
+}
+
+/* It was called repairable, repaired by --repair with 0 repaired, and again repairable. */
+static void check_says_that_a_lost_index_of_a_compacted_segment_stays_lost(void **state)
+{
+    struct world *w = *state;
+    char text[4096];
+    fill(w, "a", 0, 6);
+    compact(w);
+    store_close(w->store);
+    assert_int_equal(check(w, false, text).damaged_blocks, 0);
+    /* the trailer whole; then a state is torn too */
+    struct cutting cuts[] = {{64}, {10}};
+    for (size_t i = 0; i < 2; i++) {
+        each_file(w, cut, &cuts[i]);
+        for (int repair = 0; repair < 2; repair++) {
+            struct store_check_result r = check(w, repair, text);
+            assert_int_equal(r.damaged_blocks, 1);
+            assert_int_equal(r.damaged_indexes + r.torn_bytes + r.repaired, 0);
+            assert_non_null(strstr(text, "its index is damaged or cut off"));
+        }
+    }
+    world_open(w);
+}
+
 /*
  * A bit flipped in the first 48 bytes of a record ended the check of its segment, which said that all was
  * well: the header's too, so that a segment of which not one record was read passed.
@@ -628,6 +666,7 @@ int main(void)
         CLAIM(what_a_sandbox_may_not_keep_any_more_goes_from_its_segment),
         CLAIM(a_bit_flipped_in_a_sealed_segment_costs_at_most_its_block),
         CLAIM(check_finds_what_is_damaged_and_repair_cuts),
+        CLAIM(check_says_that_a_lost_index_of_a_compacted_segment_stays_lost),
         CLAIM(check_goes_on_behind_a_damaged_prefix),
         CLAIM(an_empty_segment_is_no_damage_at_a_start_and_is_named_by_check),
         CLAIM(a_lost_segment_is_damage_and_not_retention),

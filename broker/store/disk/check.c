@@ -314,17 +314,26 @@ static int check_segment(struct check *c, const struct segment_name *name, bool 
     }
     say(c, "%s: %" PRIu64 " records, %" PRIu64 " lines, %s", text, s.records, s.lines,
         sealed ? "sealed" : "not sealed");
+    if (s.header.epoch && (s.header.name.first != name->first || s.header.name.last != name->last ||
+                           s.header.name.generation != name->generation)) {
+        r->damaged_blocks++;
+        say(c, "%s: its header is another segment's; was it renamed?", text);
+    }
     if (s.damaged > s.unreadable)
         say(c, "%s: %" PRIu64 " damaged records; blocks among them are read as gaps", text,
             s.damaged - s.unreadable);
     if (s.unreadable)
         say(c, "%s: %" PRIu64 " records can't be read: %s", text, s.unreadable, disk_fault_text(-EIO));
     bool rebuild = false;
-    if (sealed && !index_good(c, file, &trailer)) {
+    /* the index of a compacted segment is its only copy: no start and no repair makes it anew */
+    bool only_copy = name->generation > 0 && size > 0 && !s.unreadable && !s.tail_hurt;
+    if (only_copy && (!sealed || !index_good(c, file, &trailer))) {
+        r->damaged_blocks++;
+        say(c, "%s: its index is damaged or cut off; what is whole of it is used, the rest is lost", text);
+    } else if (sealed && !index_good(c, file, &trailer)) {
         r->damaged_indexes++;
         rebuild = true;
-        say(c, "%s: its index is damaged%s", text,
-            name->generation == 0 || s.unreadable ? "" : "; what of it is whole is used");
+        say(c, "%s: its index is damaged", text);
     } else if (!sealed && (uint64_t)size > s.states_end) {
         r->torn_bytes += (uint64_t)size - s.states_end;
         say(c, "%s: %" PRIu64 " bytes behind the last good record%s", text, (uint64_t)size - s.states_end,
