@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "line_quick.h"
-#include "../utf8.h"
+#include "utf8.h"
 
 #include <errno.h>
 #include <stdlib.h>
