@@ -250,6 +250,8 @@ static redisReply *ask(struct link *link, const char *const *words, int count, i
         link_round(link, &c, 1);
     redisReply *reply = c.reply;
     *ret_fault = c.fault;
+    if (c.fault == 0 && reply_error(reply))
+        link_explain(link, &c, reply->str);
     c.reply = NULL;
     call_end(&c);
     return reply;
@@ -267,7 +269,7 @@ int epoch_get(struct link *link, uint64_t *ret, char why[TROUBLE_BYTES])
         unsigned long long epoch = 0;
         bool good = reply->type == REDIS_REPLY_STRING && sscanf(reply->str, "%16llx", &epoch) == 1;
         bool none = reply->type == REDIS_REPLY_NIL;
-        snprintf(why, TROUBLE_BYTES, "Redis says: %.200s", reply->str ? reply->str : "nothing of use");
+        snprintf(why, TROUBLE_BYTES, "%s", reply_error(reply) ? link_why(link) : "Redis says nothing of use");
         freeReplyObject(reply);
         *ret = epoch;
         if (good)
@@ -281,7 +283,7 @@ int epoch_get(struct link *link, uint64_t *ret, char why[TROUBLE_BYTES])
         snprintf(text, sizeof text, "%016llx", (unsigned long long)fresh);
         reply = ask(link, (const char *[]){"SET", epoch_key, text, "NX"}, 4, &fault);
         if (reply_error(reply)) {
-            snprintf(why, TROUBLE_BYTES, "Redis says: %.200s", reply->str);
+            snprintf(why, TROUBLE_BYTES, "%s", link_why(link));
             fault = -EPROTO;
         }
         freeReplyObject(reply);
