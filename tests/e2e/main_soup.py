@@ -7,9 +7,10 @@ import os
 import random
 import re
 import subprocess
+import threading
 import time
 
-from harness import BIN, Sse, System, WebSocket, line_bytes, main, rfc3339, until
+from harness import BIN, PATIENCE, Sse, System, WebSocket, line_bytes, main, rfc3339, until
 
 SEED = int(os.environ.get("SANDLOG_SEED", "23"))
 LINES = int(os.environ.get("SANDLOG_LINES", "500"))
@@ -96,12 +97,22 @@ def shown(line):
     return re.sub("\r\n|\r", "\n", line.decode("utf-8", "replace"))
 
 
-def rest_of(ws):
-    out = b""
-    while (m := ws.message()) is not None:
-        out += m[1]
-    assert ws.code == 1000, ws.code
-    return out
+class Follower:
+    """A WebSocket, read by a thread to its end."""
+
+    def __init__(self, s, sandbox, protocol):
+        self.ws, self.bytes = WebSocket(s.port, s.url(sandbox), protocol=protocol, timeout=60), b""
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        while (m := self.ws.message()) is not None:
+            self.bytes += m[1]
+
+    def whole(self):
+        self.thread.join(60 * PATIENCE)
+        assert self.ws.code == 1000, self.ws.code
+        return self.bytes
 
 
 def told(objects):
@@ -138,8 +149,8 @@ def comes_back(s, sandbox, lines, ndjson, frames):
             assert told(json.loads(d) for _, _, d in sse.logs()) == want, "sse, json"
         else:
             assert [d for _, _, d in sse.logs()] == [shown(t) for _, t in lines], "sse, text"
-    assert told(objects(rest_of(ndjson))) == want, "websocket, ndjson"
-    assert rest_of(frames) == plain, "websocket, text"
+    assert told(objects(ndjson.whole())) == want, "websocket, ndjson"
+    assert frames.whole() == plain, "websocket, text"
     assert sandlog() == plain, "sandlog logs"
     assert told(objects(sandlog("-o", "json"))) == want, "sandlog logs -o json"
 
@@ -154,9 +165,9 @@ def soup_comes_back_byte_for_byte(form):
         records, lines, turns = brew(dice, form, LINES)
         os.mkdir(s.logs + "/soup")
         s.put("soup", state="running")
-        followers = [WebSocket(s.port, s.url("soup"), protocol=f"sandlog.{what}.v1") for what in ("ndjson", "text")]
+        followers = [Follower(s, "soup", f"sandlog.{what}.v1") for what in ("ndjson", "text")]
         # a line is carried over one file's end, not over two
-        stops = sorted({turn for turn in dice.sample(turns, 20) if turn > 50} | {len(records)})
+        stops = sorted({turn for turn in dice.sample(turns, 10) if turn > 50} | {len(records)})
         stops = [b for a, b in zip([0] + stops, stops) if b - a > 20 or b == len(records)]
         path, at = s.logs + "/soup/main.log", 0
         for stop in stops:
