@@ -350,8 +350,11 @@ void consumers_changed(struct disk *d, struct store_consumer_change *change, int
 {
     if (!change)
         return;
-    if (!fault)
+    if (!fault) {
         tell_place(d, change);
+        /* What it held may go now: without this, not before the next line comes. */
+        d->looked_ns = 0;
+    }
     change->done(change, fault);
 }
 

@@ -218,7 +218,7 @@ int disk_open_io(const struct store_options *options, struct io *io, bool thread
         return fault;
     }
     if ((fault = background_init(&d->background, threaded, options->wake, options->arg,
-                                 options->retention_age_ns ? 5 : 0))) {
+                                 options->retention_age_ns || options->export_hold_ns ? 5 : 0))) {
         commit_fini(&d->commit);
         disk_free(d);
         return fault;
