@@ -121,9 +121,11 @@ static void connection_free(struct connection *c)
 /* The bytes in the kernel are held for a reader too: bound those that it has not been sent. */
 static void tune_socket(struct lws *wsi)
 {
-    int fd = lws_get_socket_fd(wsi), on = 1, bytes = NOTSENT_BYTES;
+    int fd = lws_get_socket_fd(wsi), on = 1, bytes = NOTSENT_BYTES, none = 0;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof bytes);
+    /* lws sets it with ka_time; it ends readers that are alive and do not read, after 25 s (see lost()) */
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &none, sizeof none);
 }
 
 /* ---- answers ---- */
