@@ -16,7 +16,7 @@ OVER_S = 150  # from a sandbox's end until every reader has its `end`, under fau
 class Court:
     def __init__(self, world, ledger, seed, readers_each=2, exporter=None, keep_going=False):
         self.keep_going, self.violations = keep_going, []
-        self.exporter = exporter
+        self.exporter, self.faults = exporter, None
         self.world, self.ledger, self.seed, self.each = world, ledger, seed, readers_each
         self.readers = {}       # sandbox -> its readers
         self.many = []
@@ -25,7 +25,7 @@ class Court:
         self.ended = queue.Queue()
         self.left = 0
         self.lock = threading.Lock()
-        self.sum = dict.fromkeys(("sandboxes", "written", "numbered", "delivered", "gaps", "missing", "late", "displaced", "readers", "connects", "resumes", "final", "probes", "taken over", "left running"), 0)
+        self.sum = dict.fromkeys(("sandboxes", "written", "numbered", "delivered", "gaps", "missing", "late", "displaced", "readers", "connects", "resumes", "final", "probes", "unknown", "never heard of", "stopped again"), 0)
         self.kinds = {}
         self.dice = random.Random(f"{seed}/court")
         self.threads = [threading.Thread(target=self._work, daemon=True) for _ in range(3)]
@@ -68,7 +68,8 @@ class Court:
         if any(self.ledger.boxes[n].over for n in [name] if n in self.ledger.boxes):
             return  # noted once
         self.violations.append(fault)
-        print(f"  {len(self.violations)}. {fault}", flush=True)
+        faults = "; ".join(f"{at:.1f} {what} {length:g} s" for at, what, length in self.faults.log[-12:]) if self.faults else ""
+        print(f"  {len(self.violations)}. {time.strftime('%H:%M:%S')} {fault}\n  faults: {faults}", flush=True)
         if name in self.ledger.boxes:
             self.ledger.boxes[name].over = True
         for r in self.readers.get(name, []):
@@ -158,19 +159,20 @@ class Court:
             return True
         status, _, body = self.ask("GET", "/v1/sandboxes/" + box.name)
         state = json.loads(body) if status == 200 else {}
+        box.box.promised = max(box.box.promised, state.get("lines", 0))
         late = time.monotonic() - box.ended > OVER_S * PATIENCE
         if state.get("state") != "stopped":
             if late:
                 raise Violation("end", box.name, f"not stopped {OVER_S} s after its end by {box.ending}: status {status}, {state}; written {box.box.written}")
             now = time.monotonic()
-            if box.ending == "put" and state and now - box.ended > 15 and now - box.taken_over > 50:
-                box.taken_over = now
-                self._put(box.name, 7)
-            if box.ending == "removed" and now - box.ended > (20 if box.unseen_end else 60) and now - box.taken_over > 50:
-                # A collector that comes back asks the broker about the sandboxes it finds; of these it finds nothing.
-                self.sum["taken over"] += not box.taken_over and box.unseen_end
-                self.sum["left running"] += not box.taken_over and not box.unseen_end
-                box.taken_over = now
+            # A file that nobody knew when the word came makes its sandbox run again (API.md): the word is said again.
+            again = box.ending == "put" and state and now - box.ended > 15
+            # Whose files came and went before anybody had a line of it: there is nothing that could end, for anybody but us.
+            unheard = box.ending == "removed" and status == 404 and not box.box.settled and now - box.ended > 20 * PATIENCE
+            if (again or unheard) and now - box.told_at > 50:
+                self.sum["stopped again"] += again
+                self.sum["never heard of"] += unheard and not box.told_at
+                box.told_at = now
                 self._put(box.name, 7)
             return False
         if any(r.finished is None and not r.fault for r in mine):
@@ -180,12 +182,12 @@ class Court:
             return False
         if any(r.fault for r in mine) or not self._read_whole(box, late):
             return False
-        if self.exporter and not self.exporter.covers(box.box):
+        if self.exporter and not self.exporter.covers(box.box, late):
             if late:
                 raise Violation("missing", f"export of {box.name}", f"not exported {OVER_S} s after its end")
             return False
         for r in mine:
-            self._complete(r.view, r.finished, box.ending == "put")
+            self._complete(r.view, r.finished)
             self._add(r, [r.view])
         with self.lock:
             self.sum["sandboxes"] += 1
@@ -201,11 +203,12 @@ class Court:
         box.remove()
         return True
 
-    def _complete(self, view, finished, put=False):
+    def _complete(self, view, finished):
         if finished == "stopped before it was followed":
             return
-        if put or (view.over and finished == "all ended"):
-            # Whose stop was the control plane's word may have got its `end` 5 s later without the collector.
+        at = view.box.put_at
+        if at and self.world.troubled(at - 5 * PATIENCE, at + 10 * PATIENCE):
+            # The control plane's word ends followers 5 s later, also when the collector is away and lines are to come.
             return
         view.complete()
 
@@ -237,6 +240,7 @@ class Court:
         with self.lock:
             self.sum["final"] += sum(v.delivered for v in views)
             self.sum["missing"] += views[0].missing
+            self.sum["unknown"] += views[0].unknown
             self.sum["late"] += views[0].late
             self.sum["displaced"] += views[0].displaced
         return True
@@ -267,6 +271,7 @@ class Court:
                     if box.rotation == "acknowledged":
                         status, _, body = self.ask("GET", "/v1/sandboxes/" + box.name)
                         if status == 200 and box in self.live:
+                            box.box.promised = max(box.box.promised, json.loads(body)["lines"])
                             box.prune(json.loads(body)["lines"])
             except Violation as v:
                 with self.lock:

@@ -30,6 +30,7 @@ class Log:
         self.file = open(self.path, "ab", buffering=0)
         self.turn, self.torn, self.gone = 0, b"", []
         self.since, self.first = time.monotonic(), 0  # when this file came, and its first line
+        self.parts = []  # the rotated ones: (first line, end, when it came)
 
     def write(self, count, dice, clock_ns):
         """`count` lines in one write(2), or now and then in two with a pause between them."""
@@ -103,13 +104,20 @@ class Log:
             os.unlink(self.path)
             self.reopen()
             self.next_file()
+        if kind not in ("replace", "delete"):
+            written = self.sandbox.box.written[self.container]
+            self.parts.append((self.first, written, self.since))
+            self.since, self.first = time.monotonic(), written
         self.turn += 1
 
     def next_file(self):
         """The one before is gone. If the collector died meanwhile, nobody may ever have begun it or have heard of it."""
-        written, since, now = self.sandbox.box.written[self.container], self.since, time.monotonic()
-        self.sandbox.box.unknowable.append((self.container, self.first, written, lambda: not self.sandbox.blind(since, now, self.sandbox.begun)))
+        written, now = self.sandbox.box.written[self.container], time.monotonic()
+        self.gone_for_good(self.first, written, self.since, now)
         self.since, self.first = now, written
+
+    def gone_for_good(self, first, end, since, now):
+        self.sandbox.box.unknowable.append((self.container, first, end, lambda: not self.sandbox.blind(since, now, self.sandbox.begun)))
 
 
 class Sandbox:
@@ -190,6 +198,8 @@ class Sandbox:
             for name in os.listdir(self.folder):
                 os.unlink(f"{self.folder}/{name}")
             for log in self.logs:
+                for first, end, since in log.parts:
+                    log.gone_for_good(first, end, since, time.monotonic())
                 log.next_file()
         else:
             self.box.put_at = self.ended

@@ -67,17 +67,18 @@ class Box:
         self.written = {}           # container -> lines
         self.unknowable = []        # (container, begin, end, known()) of files that are gone; known(): whether they had to be read first
         self.over = False           # judged
-        self.unseen = False         # all its files went while no collector was looking
+        self.put_at = None          # when the control plane stopped it: its `end` does not wait for a collector that is away
+        self.promised = 0           # lines that the broker has said it has
         self.settled = []           # number - 1 -> (container, number within it), as first delivered
         self.lock = threading.Lock()
 
-
     def nobody_can_know(self, container, begin, end):
-        # Of a file that was begun a place is known, so that its rest is known to be missing.
+        """Whole files that are gone, whose one witness was a collector that died: nothing in the store or on the host names them. Of a file
+        that was begun a place is stored, so that its rest is known to be missing."""
         for of, first, last, known in sorted(self.unknowable, key=lambda file: file[:3]):
             if of == container and first == begin and not known():
                 begin = last
-        return begin >= end or (self.unseen and end == self.written[container])
+        return begin >= end
 
 
 class Ledger:
@@ -106,12 +107,14 @@ class View:
         self.any_gap = False     # ... since the last line at all
         self.cursor = self.prefix = None
         self.over = None         # the `end` it got
-        self.delivered = self.gaps = self.missing = 0
+        self.before = None       # ... on an earlier connection, which went on for others' sake
+        self.delivered = self.gaps = self.missing = self.unknown = 0
         self.skipped = []        # (container, begin, end) of what did not come
         self.owed = []           # what did not come and has no gap yet: files that were never met are known as missed a moment later
         self.holes = {}          # container -> numbers that may come yet, where order is not promised
         self.displaced = 0       # ... and lines that came late
         self.lost = []           # ... where nothing may be lost
+        self.pieces = []         # (number, text) of what is no whole line, in a form that does not mark pieces
         self.late = 0            # gaps that were told behind the first line after them
         self.recent = deque(maxlen=6)
 
@@ -124,6 +127,8 @@ class View:
         seq, container, stream = o["seq"], o.get("container") or "main", o["stream"]
         if self.over is not None:
             self.fail("end", f"a line after `end`: {o}")
+        if self.before is not None and not self.box.put_at:
+            self.fail("end", f"a line behind {self.before}: {o}")
         self._seq(seq, o)
         if cursor:
             self._cursor(o["cursor"], seq, o)
@@ -170,13 +175,20 @@ class View:
         if o.get("lost") and not self.gaps and self.whole:
             self.fail("end", f"`end` says {o}, no gap was told")
 
+    def again(self):
+        """The connection is another one: it tells anew what stands behind the last line, a gap or the end."""
+        self.before, self.over = self.over or self.before, None
+
     # ---- when all is over -----------------------------------------------------------------------------------------
     def complete(self, to_seq=None):
         """Everything that was written has come, or is told as missing."""
         if self.next_seq is not None:
             last = len(self.box.settled) if to_seq is None else to_seq
-            if self.next_seq - 1 < last:
-                self.fail("acknowledged", f"ends with {self.next_seq - 1}, others were given {last}")
+            if self.next_seq - 1 < max(last, self.box.promised):
+                self.fail("acknowledged", f"ends with {self.next_seq - 1}, others were given {last}, the broker said it had {self.box.promised}")
+        for seq, text in self.pieces:
+            if self.box.settled[seq - 1][1] != -1:
+                self.fail("bytes", f"number {seq} is a whole line, not {text[:200]!r}")
         if not self.whole:
             return
         for container, written in self.box.written.items():
@@ -261,7 +273,10 @@ class View:
         if not self.box.loses:
             # Whether they are lost or come too late is known at the end.
             self.lost.append(what)
-        elif not self.gap_at.get(container) and not self.box.nobody_can_know(container, begin, end):
-            self.owed.append(what)
+        elif not self.gap_at.get(container):
+            if self.box.nobody_can_know(container, begin, end):
+                self.unknown += end - begin
+            else:
+                self.owed.append(what)
         self.missing += end - begin
         self.skipped.append((container, begin, end))

@@ -28,11 +28,11 @@ class World(System):
         self.names = ["broker", "gateway", "collector"]
         self.expected_down = set()   # ended by us
         self.paused = set()
-        self.full_until = 0
+        self.unfit_until = 0         # the broker's store could not begin until then
         self.refused_starts = 0
         self.not_before = {}
         self.silent_until = {}       # name -> bytes of its stderr when it was started
-        self.unseen = []             # [from, to) of times in which the collector was not looking
+        self.unseen = []             # (from, to, whether it died) of times in which the collector was not looking
         self.away = {}               # what stops lines from being stored -> [from, to) of the times
         try:
             self._clocks(clocks)
@@ -137,15 +137,21 @@ class World(System):
         self.expected_down.discard(name)
         return self.process[name]
 
+    def refused(self, name, status):
+        """A broker that couldn't begin, on a full disk or without its Redis; it did not run."""
+        if not name.startswith("broker") or status != 1 or time.monotonic() > self.unfit_until + 10:
+            return False
+        with open(f"{self.dir}/{name}.err", "rb") as f:
+            f.seek(self.silent_until[name])
+            return b"event=broker.started" not in f.read()
+
     def watch_over(self):
-        """Nobody ends by itself, but for a broker that can't begin on a full disk or without its Redis: it is started again."""
-        if self.redis and ("redis" in self.expected_down or "redis" in self.paused):
-            self.full_until = time.monotonic()
+        """Nobody ends by itself, but for a broker that is refused: it is started again."""
         for name in self.names:
             p = self.process.get(name)
             if p is None or name in self.expected_down or p.poll() is None:
                 continue
-            if name.startswith("broker") and p.returncode == 1 and time.monotonic() < self.full_until + 10:
+            if self.refused(name, p.returncode):
                 if time.monotonic() < self.not_before.get(name, 0):
                     continue
                 self.not_before[name] = time.monotonic() + 0.5
@@ -155,21 +161,29 @@ class World(System):
             with open(f"{self.dir}/{name}.err", errors="replace") as f:
                 raise AssertionError(f"{name} ended by itself with {p.returncode}: ...{f.read()[-3000:]}")
 
-    def blind(self, since, until):
-        """The collector was not looking at some time between, or just before or after it (to come back takes it some seconds). A file that
-        has no name any more is held by the collector alone until its first lines could be stored: it must not have gone before."""
+    def blind(self, since, until, begun):
+        """A file that was there from `since` to `until`, in a folder of `begun`: whether nobody may know of it. It has no name any more, so it
+        is held by the collector alone until its first lines could be stored (which takes it up to 5 s from when the way is free: that is
+        how long it waits between two tries to connect): it must not have died before. One that stood still has its events waiting, but for
+        a folder that it did not watch yet. When it is back it has to list its folders first."""
         for begin, end in sorted(times for all_times in self.away.values() for times in all_times):
             if begin - 1 < until < end + 5 * PATIENCE:
                 until = end + 5 * PATIENCE
-        return any(begin - 1 < until and since < end + 5 * PATIENCE for begin, end in self.unseen)
+        return any(begin - 1 < until and since < end + 2 * PATIENCE and (died or begun > begin - PATIENCE) for begin, end, died in self.unseen)
 
-    def looks(self, yes):
+    def troubled(self, since, until):
+        """Something on a line's way was away then."""
+        return any(begin < until and since < end for all_times in [[u[:2] for u in self.unseen], *self.away.values()] for begin, end in all_times)
+
+    def looks(self, yes, died=False):
         if not yes:
-            self.unseen.append((time.monotonic(), float("inf")))
+            self.unseen.append((time.monotonic(), float("inf"), died))
         elif self.unseen:
-            self.unseen[-1] = (self.unseen[-1][0], time.monotonic())
+            self.unseen[-1] = (self.unseen[-1][0], time.monotonic(), self.unseen[-1][2])
 
     def stores(self, what, yes):
+        if what in ("redis", "disk"):
+            self.unfit_until = time.monotonic() if yes else float("inf")
         times = self.away.setdefault(what, [])
         if what == "gateway":
             return
@@ -183,7 +197,7 @@ class World(System):
         """kill -9 or SIGTERM, which has to end with 0; who has not said a word yet does not take signals yet."""
         self.expected_down.add(name)
         if name == "collector":
-            self.looks(False)
+            self.looks(False, died=True)
         self.stores(name, False)
         if name == "redis":
             self.redis.kill()
@@ -192,6 +206,7 @@ class World(System):
         p.send_signal(sig)
         status = p.wait(timeout=30)
         unready = status == -signal.SIGTERM and os.path.getsize(f"{self.dir}/{name}.err") == self.silent_until[name]
+        unready = unready or self.refused(name, status)
         if sig == signal.SIGTERM and status != 0 and not unready:
             raise AssertionError(f"{name} ended with {status} on SIGTERM\n{self.errors()}")
 
@@ -223,11 +238,9 @@ class World(System):
         ballast = self.disk + "/ballast"
         self.stores("disk", not full)
         if not full:
-            self.full_until = time.monotonic()
             if os.path.exists(ballast):
                 os.unlink(ballast)
             return
-        self.full_until = float("inf")
         with open(ballast, "wb", buffering=0) as f:
             try:
                 while True:
