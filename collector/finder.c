@@ -146,7 +146,8 @@ static struct file *successor(const struct log *log, const char *name, bool gz, 
 
 static void phantom(struct collector *c, struct log *log, const char *name)
 {
-    struct file *f = fleet_file_new(&c->fleet, log, NULL, name);
+    /* it came before the one that has the name now */
+    struct file *f = fleet_file_new(&c->fleet, log, fleet_file_named(&c->fleet, log, log->base), name);
     static uint64_t count;
     if (!f)
         return;

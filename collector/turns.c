@@ -96,6 +96,15 @@ static struct file *follower(const struct file *f)
     return next;
 }
 
+/* What is open in the one does not go on in the other. */
+static bool missed_between(const struct file *f, const struct file *next)
+{
+    for (f = f->next; f && f != next; f = f->next)
+        if (f->phantom)
+            return true;
+    return false;
+}
+
 static struct file *copy_of(const struct file *f)
 {
     for (struct file *other = f->log->files; other; other = other->next)
@@ -188,6 +197,7 @@ static enum step pass_on(struct collector *c, struct file *f, struct file *next)
         /* after a restart the next file may have been begun already: then its own open_from speaks for what
            it continues, and what is open here is carried all the same */
         carry = carry || (memcmp(f->source.key, next->source.key, 16) != 0 && f->joins && !f->borrowed);
+        carry = carry && !missed_between(f, next);
         f->wrapped = true;
         if (f->fd >= 0 && pack_wrap(&c->pack, f, carry) < 0) {
             break_sandbox(c, log->sandbox);
@@ -347,11 +357,20 @@ static enum step step_phantom(struct collector *c, struct file *f)
     return STEP_AGAIN;
 }
 
+/* What stands before it is to be read first: a gap has a place. */
+static bool work_before(const struct file *phantom)
+{
+    for (const struct file *f = phantom->log->files; f != phantom; f = f->next)
+        if (!f->phantom && (f->dirty || (f->state == FILE_UNPLACED && !is_empty_sibling(f))))
+            return true;
+    return false;
+}
+
 /* The oldest file of the log that is not over. */
 static struct file *turn_of(struct log *log)
 {
     for (struct file *f = log->files; f; f = f->next)
-        if (f->state == FILE_READING && (f->changed || f->phantom))
+        if (f->state == FILE_READING && (f->changed || (f->phantom && !work_before(f))))
             return f;
     struct file *empty = NULL;
     for (struct file *f = log->files; f; f = f->next) {

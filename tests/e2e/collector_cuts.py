@@ -3,6 +3,7 @@
 to be said is said still, and once."""
 import os
 import shutil
+import signal
 import socket
 import struct
 import threading
@@ -188,6 +189,28 @@ def files_that_lost_their_names_are_told(s, source, what):
     assert len(s.gaps("box")) == 1, s.gaps("box")
 
 
+def a_file_that_was_missed_is_told_in_its_place(s, source):
+    source.write(100)
+    s.has("box", 100)
+    collector = s.process["collector"]
+    collector.send_signal(signal.SIGSTOP)
+    s.kill("broker")
+    source.write(50)
+    for lines in (20, 30):  # the first one comes and goes while nobody looks
+        os.unlink(source.path)
+        source.file.close()
+        source.file = open(source.path, "ab", buffering=0)
+        source.write(lines)
+    del source.written[150:170]
+    collector.send_signal(signal.SIGCONT)
+    s.start("broker")
+    source.exit()
+    s.stopped("box")
+    compare(source, s.lines("box"), "stood still")
+    told = [o.get("seq", "gap") for o in s.dump("box") if o.get("event") in (None, "gap") and ("seq" in o or "event" in o)]
+    assert told == [*range(1, 151), "gap", *range(151, 181)], told
+
+
 def copies_are_read_once(s, source, what):
     source.write(100)
     s.has("box", 100)
@@ -219,10 +242,16 @@ def files_that_are_gone_are_told_when_what_came_after_is_gone_too():
         files_that_lost_their_names_are_told(s, Source(s, "box"), "names lost")
 
 
+def a_missed_file_is_told_behind_what_came_before_it():
+    with Cut(False) as s:
+        a_file_that_was_missed_is_told_in_its_place(s, Source(s, "box"))
+
+
 def copies_of_a_truncated_file_are_read_once_when_the_link_is_cut():
     in_every_way(copies_are_read_once)
 
 
 if __name__ == "__main__":
     main([files_without_a_name_are_told_when_the_link_is_cut, sandboxes_that_were_removed_end_behind_a_gap_when_the_link_is_cut,
-          files_that_are_gone_are_told_when_what_came_after_is_gone_too, copies_of_a_truncated_file_are_read_once_when_the_link_is_cut])
+          files_that_are_gone_are_told_when_what_came_after_is_gone_too, a_missed_file_is_told_behind_what_came_before_it,
+          copies_of_a_truncated_file_are_read_once_when_the_link_is_cut])
