@@ -183,8 +183,7 @@ static void put_in_order(struct log *log)
     struct file *named = NULL, *nameless = NULL, *next;
     for (struct file *f = log->files; f; f = f->next) {
         f->plain_behind = f->next;
-        while (f->plain_behind &&
-               (f->plain_behind->gz || f->plain_behind->phantom || f->plain_behind->state == FILE_COPY))
+        while (f->plain_behind && (f->plain_behind->gz || f->plain_behind->state == FILE_COPY))
             f->plain_behind = f->plain_behind->next;
     }
     for (struct file *f = log->files; f; f = next) {

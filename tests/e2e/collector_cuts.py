@@ -192,15 +192,21 @@ def files_that_lost_their_names_are_told(s, source, what):
 def a_file_that_was_missed_is_told_in_its_place(s, source):
     source.write(100)
     s.has("box", 100)
-    collector = s.process["collector"]
-    collector.send_signal(signal.SIGSTOP)
     s.kill("broker")
-    source.write(50)
-    for lines in (20, 30):  # the first one comes and goes while nobody looks
+    source.write(20)
+
+    def next_file(lines):
         os.unlink(source.path)
         source.file.close()
         source.file = open(source.path, "ab", buffering=0)
         source.write(lines)
+    for files in (2, 3, 4):  # they are held, and stand before it
+        next_file(10)
+        until(lambda: s.metric("open_files") == files, 20, f"{files} files are held")
+    collector = s.process["collector"]
+    collector.send_signal(signal.SIGSTOP)
+    next_file(20)  # it comes and goes while nobody looks
+    next_file(30)
     del source.written[150:170]
     collector.send_signal(signal.SIGCONT)
     s.start("broker")
