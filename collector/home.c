@@ -278,8 +278,11 @@ static int open_ship(struct collector *c)
     struct sl_link_keys *keys;
     char why[SL_LINK_WHY_BYTES];
     const struct collector_options *o = c->options;
-    if (read_keys(o, &keys, why) != 0)
-        return fail("links", why);
+    int answer = read_keys(o, &keys, why);
+    if (answer != 0) {
+        fail("links", why);
+        return answer < 0 ? 1 : 2; /* files that the options name */
+    }
     struct ship_options options = {
         .urls = o->brokers.items, .url_count = o->brokers.count, .host = o->host, .keys = keys};
     struct ship_events events = {.connected = connected,

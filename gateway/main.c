@@ -41,8 +41,9 @@ int main(int argc, char **argv)
         fprintf(stderr, "sandlog-gateway: cannot take signals: %s\n", strerror(-signals));
         return 1;
     }
-    if (server_open(&server, signals) != 0)
-        return 1;
+    int status = server_open(&server, signals);
+    if (status != 0)
+        return status;
     server_run(&server);
     sl_end_within(3);
     server_close(&server);

@@ -13,6 +13,16 @@ static const char *check_level(const char *text)
     return "must be error, warning, info or debug";
 }
 
+/* As a browser writes it. */
+static const char *check_origin(const char *text)
+{
+    static const char scheme[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+.-";
+    const char *host = text + strspn(text, scheme);
+    bool any = strcmp(text, "*") == 0;
+    bool named = host > text && strncmp(host, "://", 3) == 0 && host[3] && !strpbrk(host + 3, "/?#@*\\ \t\"");
+    return any || named ? NULL : "is not an origin (try https://logs.example, http://localhost:3000 or *)";
+}
+
 static const struct sl_option table[] = {
     {.name = "listen",
      .type = SL_OPTION_ADDRESS,
@@ -71,7 +81,8 @@ static const struct sl_option table[] = {
      .type = SL_OPTION_LIST,
      .value = &options.allow_origins,
      .unit = "ORIGIN",
-     .sentence = "Let pages of this origin read (https://host[:port], or *)."},
+     .sentence = "Let pages of this origin read (https://host[:port], or *).",
+     .check = check_origin},
     {.name = "max-followers",
      .type = SL_OPTION_NUMBER,
      .value = &options.max_followers,

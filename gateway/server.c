@@ -11,6 +11,7 @@
 #include "outlet.h"
 #include "pollset.h"
 #include "reader.h"
+#include "tls.h"
 #include "watch.h"
 #include "wire/diagnostics.h"
 #include "wire/timestamp.h"
@@ -75,6 +76,17 @@ static int read_link_keys(struct sl_link_keys **ret, char why[SL_LINK_WHY_BYTES]
     return answer;
 }
 
+/* why: NULL when it was taken. */
+static void reloaded(const char *what, const char *why)
+{
+    char quoted[2 * TLS_WHY_BYTES];
+    if (why)
+        sl_log(SL_ERROR, "reload.failed", "what=%s why=%s", what,
+               sl_log_value(sl_slice_of(why), quoted, sizeof quoted));
+    else
+        sl_log(SL_INFORM, "reload", "what=%s", what);
+}
+
 /* Keys and certificates anew; what can't be read leaves the old ones in force. */
 static void reload(struct server *s)
 {
@@ -82,27 +94,27 @@ static void reload(struct server *s)
     const char *why = NULL;
     sl_notify("RELOADING=1");
     struct sl_link_keys *keys;
-    char link_why[SL_LINK_WHY_BYTES], quoted[2 * SL_LINK_WHY_BYTES];
-    if (read_link_keys(&keys, link_why) == 0) {
+    char link_why[SL_LINK_WHY_BYTES];
+    int read = read_link_keys(&keys, link_why);
+    if (read == 0) {
         upstream_set_keys(s->upstream, keys);
         sl_link_keys_unref(keys);
-        sl_log(SL_INFORM, "reload", "what=link-keys");
-    } else {
-        sl_log(SL_ERROR, "reload.failed", "what=link-keys why=%s",
-               sl_log_value(sl_slice_of(link_why), quoted, sizeof quoted));
     }
+    reloaded("link-keys", read ? link_why : NULL);
     if (options.token_key_file) {
         int answer = auth_open(options.token_key_file, &auth, &why);
         if (answer == 0) {
             auth_close(s->auth);
             s->auth = auth;
         }
-        sl_log(answer ? SL_ERROR : SL_INFORM, answer ? "reload.failed" : "reload", "what=token-key%s", "");
+        reloaded("token-key", answer < 0 ? strerror(-answer) : answer ? why : NULL);
     }
     if (options.tls_cert_file) {
+        char tls_why[TLS_WHY_BYTES] = "the library does not take it";
         int answer =
+            tls_check(options.tls_cert_file, options.tls_key_file, tls_why) ||
             lws_tls_cert_updated(s->lws, options.tls_cert_file, options.tls_key_file, NULL, 0, NULL, 0);
-        sl_log(answer ? SL_ERROR : SL_INFORM, answer ? "reload.failed" : "reload", "what=tls%s", "");
+        reloaded("tls", answer ? tls_why : NULL);
     }
     sl_notify("READY=1");
 }
@@ -222,6 +234,12 @@ static int refuse(const char *format, const char *a, const char *b)
     return SERVER_REFUSED;
 }
 
+static int misuse(const char *format, const char *a, const char *b)
+{
+    refuse(format, a, b);
+    return SERVER_MISUSED;
+}
+
 struct listener {
     char host[256];
     int port;
@@ -238,7 +256,7 @@ static int probe(struct listener *l)
     if (host.bytes > 1 && host.data[0] == '[')
         host = sl_slice(host.data + 1, host.bytes - 2);
     if (host.bytes >= sizeof l->host)
-        return refuse("cannot listen on %s%s", options.listen, ": the name is too long");
+        return misuse("cannot listen on %s%s", options.listen, ": the name is too long");
     memcpy(l->host, host.data, host.bytes);
     l->host[host.bytes] = 0;
     int answer = getaddrinfo(l->host[0] ? l->host : NULL, colon + 1, &hints, &found);
@@ -309,20 +327,18 @@ static int read_key(struct server *s)
         return 0;
     int answer = auth_open(options.token_key_file, &s->auth, &why);
     if (answer < 0)
-        return refuse("cannot read --token-key %s: %s", options.token_key_file, strerror(-answer));
-    return answer ? refuse("--token-key %s: %s", options.token_key_file, why) : 0;
+        return misuse("cannot read --token-key %s: %s", options.token_key_file, strerror(-answer));
+    return answer ? misuse("--token-key %s: %s", options.token_key_file, why) : 0;
 }
 
 static int check_tls(void)
 {
+    char why[TLS_WHY_BYTES];
     if (!options.tls_cert_file != !options.tls_key_file)
-        return refuse("%s%s", "--tls-cert and --tls-key come together", "");
-    for (int i = 0; i < 2 && options.tls_cert_file; i++) {
-        const char *file = i ? options.tls_key_file : options.tls_cert_file;
-        if (access(file, R_OK) < 0)
-            return refuse("cannot read %s: %s", file, strerror(errno));
-    }
-    return 0;
+        return misuse("%s%s", "--tls-cert and --tls-key come together", "");
+    return options.tls_cert_file && tls_check(options.tls_cert_file, options.tls_key_file, why)
+               ? misuse("%s%s", why, "")
+               : 0;
 }
 
 int server_open(struct server *s, int signal_fd)
@@ -336,7 +352,7 @@ int server_open(struct server *s, int signal_fd)
     if ((answer = read_key(s)) != 0 || (answer = check_tls()) != 0)
         return answer;
     if (!listener.loopback && !options.insecure_no_auth && !s->auth)
-        return refuse(
+        return misuse(
             "--listen %s%s", options.listen,
             ": without --token-key only loopback addresses are served (or give --insecure-no-auth)");
     s->loopback = !options.insecure_no_auth && !s->auth;
@@ -347,8 +363,8 @@ int server_open(struct server *s, int signal_fd)
     TAILQ_INIT(&s->line);
     door_open();
     pollset_open();
-    if (read_link_keys(&keys, why) != 0)
-        return refuse("%s%s", why, "");
+    if ((answer = read_link_keys(&keys, why)) != 0)
+        return answer < 0 ? refuse("%s%s", why, "") : misuse("%s%s", why, "");
     if (counts_init(&s->counts) < 0 || (answer = open_lws(s, &listener)) != 0)
         return answer ? answer : refuse("%s%s", "out of memory", "");
     int pace_fd = timer(0);

@@ -39,8 +39,8 @@ struct server {
     bool loopback;   /* serves loopback names only */
 };
 
-/* > 0 (SERVER_REFUSED): one clear line was printed; exit 1. */
-enum { SERVER_REFUSED = 1 };
+/* > 0: one clear line was printed; the exit status: SERVER_MISUSED is an option's fault. */
+enum { SERVER_REFUSED = 1, SERVER_MISUSED = 2 };
 int server_open(struct server *s, int signal_fd);
 /* Until SIGTERM and the readers' grace after it. */
 void server_run(struct server *s);

@@ -50,6 +50,17 @@ static const struct sl_option *find_letter(const struct sl_program *program, cha
     return NULL;
 }
 
+static const char *const builtin[] = {"config", "print-config", "help", "version"};
+enum { BUILTINS = sizeof builtin / sizeof *builtin };
+
+static bool is_builtin(const char *name)
+{
+    for (size_t i = 0; i < BUILTINS; i++)
+        if (strcmp(builtin[i], name) == 0)
+            return true;
+    return false;
+}
+
 /* Edits (insert, delete, replace) that make b of a; more than 31 characters are not looked at. */
 static size_t distance(const char *a, size_t a_bytes, const char *b)
 {
@@ -75,13 +86,12 @@ static size_t distance(const char *a, size_t a_bytes, const char *b)
     return row[b_bytes];
 }
 
-/* The option's name that the user may have meant, or NULL. */
-static const char *nearest(const struct sl_program *program, const char *name, size_t bytes)
+/* The option's name that the user may have meant, or NULL. `builtins`: those that every program has, too. */
+static const char *nearest(const struct sl_program *program, const char *name, size_t bytes, bool builtins)
 {
-    static const char *const builtin[] = {"config", "print-config", "help", "version"};
     const char *best = NULL;
     size_t least = bytes < 4 ? 2 : 3; /* at most one edit in a short name, two in others */
-    for (size_t i = 0; i < program->option_count + sizeof builtin / sizeof *builtin; i++) {
+    for (size_t i = 0; i < program->option_count + (builtins ? BUILTINS : 0); i++) {
         const char *candidate =
             i < program->option_count ? program->options[i].name : builtin[i - program->option_count];
         size_t d = distance(name, bytes, candidate);
@@ -133,10 +143,17 @@ static char *quoted_value(char *line, char **ret_last)
 static char *ini_line(char *out, int capacity, void *arg)
 {
     struct ini_reading *reading = arg;
-    if (!fgets(out, capacity, reading->file))
+    int bytes = 0, c = 0;
+    while (bytes < capacity - 1 && c != '\n' && (c = getc(reading->file)) != EOF) {
+        if (c == 0)
+            sl_usage_error(reading->program, "%s:%d: holds a NUL byte", reading->path, reading->line + 1);
+        out[bytes++] = (char)c;
+    }
+    out[bytes] = 0;
+    if (bytes == 0)
         return NULL;
     reading->line++;
-    if (!strchr(out, '\n') && !feof(reading->file))
+    if (c != '\n' && !feof(reading->file))
         sl_usage_error(reading->program, "%s:%d: line is longer than %d bytes", reading->path, reading->line,
                        capacity - 2);
     /* A line that begins with a blank would go on with the value of the one before. */
@@ -161,8 +178,11 @@ static int ini_value(void *arg, const char *section, const char *name, const cha
         return 1;
     }
     const struct sl_option *option = find(program, name, strlen(name));
+    if (!option && is_builtin(name))
+        sl_usage_error(program, "%s:%d: %s: is for the command line alone", reading->path, reading->line,
+                       name);
     if (!option) {
-        const char *meant = nearest(program, name, strlen(name));
+        const char *meant = nearest(program, name, strlen(name), false);
         sl_usage_error(program, "%s:%d: no such option: %s%s%s%s", reading->path, reading->line,
                        option_quote(name, quoted, sizeof quoted), meant ? " (did you mean " : "",
                        meant ? meant : "", meant ? "?)" : "");
@@ -297,7 +317,7 @@ static int read_long(struct command_line *line, const char *argument, const char
     }
     bool config = !option && strcmp(as, "--config") == 0;
     if (!option && !config) {
-        const char *meant = nearest(program, name, bytes);
+        const char *meant = nearest(program, name, bytes, true);
         sl_usage_error(program, "%s: no such option%s%s%s", option_quote(as, quoted, sizeof quoted),
                        meant ? " (did you mean --" : "", meant ? meant : "", meant ? "?)" : "");
     }
@@ -407,7 +427,9 @@ void sl_options_read(const struct sl_program *program, int argc, char **argv, bo
             apply(program, option, option->fallback, true, option->name);
     }
     const char *config = line.config ? line.config : getenv("SANDLOG_CONFIG");
-    if (config && *config)
+    if (config && !*config)
+        sl_usage_error(program, "%s: \"\" must not be empty", line.config ? "--config" : "SANDLOG_CONFIG");
+    if (config)
         read_file(program, config);
     read_environment(program);
     for (size_t i = 0; i < line.count; i++) {

@@ -4,7 +4,8 @@
  * --help,
  * --print-config and /status (HOUSE 9). Precedence: flag > environment > file > default. A key of the file is
  * a long flag's name without dashes, in no section or in a section named like the program; a repeated key of
- * a list adds to it.
+ * a list adds to it. An empty value is refused, where what it would turn off may be what protects: only a
+ * flag (false), a LIST, and an option whose default is "" (which is NULL, or 0) have one.
  *
  * --help, --version and --print-config are handled in here (printed on stdout, exit 0), and so are errors:
  * one line on stderr naming what is wrong, exit 2. So only main() calls this.
@@ -21,12 +22,12 @@ enum sl_option_type {
     SL_OPTION_BYTES,  /* int64_t *: number or KiB, MiB, GiB, TiB (also K, M, G, T), within min..max */
     SL_OPTION_DURATION, /* int64_t * nanoseconds: 90s, 10m, 7d, bare seconds; `none` and 0 are 0; within
                            min..max */
-    SL_OPTION_TEXT,     /* const char **: not empty unless the default is */
+    SL_OPTION_TEXT,     /* const char ** */
     SL_OPTION_ADDRESS,  /* const char **: HOST:PORT, port 0 to 65535, [v6]:PORT */
     SL_OPTION_URL,      /* const char **: tcp://HOST:PORT, ipc://PATH, tls+tcp://HOST:PORT */
     SL_OPTION_LIST, /* struct sl_option_list *: repeated; also comma-free lines of the environment, split at
                        blanks */
-    SL_OPTION_URLS, /* struct sl_option_list * of urls; commas separate too */
+    SL_OPTION_URLS, /* struct sl_option_list * of urls; commas separate too; never emptied */
 };
 
 struct sl_option_list {
@@ -41,7 +42,7 @@ struct sl_option {
     void *value;
     const char *unit;     /* as shown in --help: BYTES, HOST:PORT, SPEC ...; NULL for flags */
     int64_t min, max;     /* NUMBER, BYTES, DURATION; both 0: not negative */
-    const char *fallback; /* default as the user would type it; NULL: none (NULL, 0, empty) */
+    const char *fallback; /* default as the user would type it; NULL, "": none (NULL, 0) */
     const char *sentence; /* what it does */
     /* NULL, or checks one value further: returns NULL or what is wrong ("must be ..."). */
     const char *(*check)(const char *text);

@@ -263,6 +263,7 @@ static int set_list(const struct sl_option *option, const char *text, bool blank
                     char complaint[OPTION_COMPLAINT_BYTES])
 {
     const char *separators = option->type == SL_OPTION_URLS ? ", \t\n\r" : blanks ? " \t\n\r" : "";
+    size_t before = ((struct sl_option_list *)option->value)->count;
     for (const char *at = text; *at;) {
         at += strspn(at, separators);
         size_t bytes = *separators ? strcspn(at, separators) : strlen(at);
@@ -273,6 +274,8 @@ static int set_list(const struct sl_option *option, const char *text, bool blank
         }
         at += bytes;
     }
+    if (option->type == SL_OPTION_URLS && ((struct sl_option_list *)option->value)->count == before)
+        return complain(complaint, text, "must not be empty");
     return 0;
 }
 
@@ -302,13 +305,15 @@ void option_clear(const struct sl_option *option)
 int option_set(const struct sl_option *option, const char *text, bool blanks,
                char complaint[OPTION_COMPLAINT_BYTES])
 {
-    /* An option without a default is unset by an empty text: SANDLOG_SECRET= in a unit file means "none". */
-    if (!*text && !option->fallback) {
+    if (option->type == SL_OPTION_LIST || option->type == SL_OPTION_URLS)
+        return set_list(option, text, blanks, complaint);
+    if (!*text && option->type != SL_OPTION_FLAG) {
+        /* `--secret "$UNSET"` must not turn off what it was to turn on */
+        if (!option->fallback || *option->fallback)
+            return complain(complaint, text, "must not be empty");
         option_clear(option);
         return 0;
     }
-    if (option->type == SL_OPTION_LIST || option->type == SL_OPTION_URLS)
-        return set_list(option, text, blanks, complaint);
     if (option->check) {
         const char *what = option->check(text);
         if (what)
@@ -322,15 +327,13 @@ int option_set(const struct sl_option *option, const char *text, bool blanks,
     case SL_OPTION_DURATION:
         return set_int(option, text, complaint);
     case SL_OPTION_TEXT:
-        if (!*text && *option->fallback)
-            return complain(complaint, text, "must not be empty");
         break;
     case SL_OPTION_ADDRESS:
-        if (!address_valid(text, false) && (*text || *option->fallback))
+        if (!address_valid(text, false))
             return complain(complaint, text, "is not an address (try 127.0.0.1:8470 or [::1]:8470)");
         break;
     case SL_OPTION_URL: {
-        const char *what = *text || *option->fallback ? url_complaint(text) : NULL;
+        const char *what = url_complaint(text);
         if (what)
             return complain(complaint, text, what);
         break;

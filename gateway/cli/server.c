@@ -43,10 +43,10 @@ static int token_read(const char *file, char **ret)
         int fd = open(file, O_RDONLY | O_CLOEXEC);
         ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text);
         if (n < 0) {
-            say("%s: %s", file, say_errno(errno));
+            say("--token-file %s: %s", file, say_errno(errno));
             if (fd >= 0)
                 close(fd);
-            return 1;
+            return 2;
         }
         close(fd);
         bytes = (size_t)n;
@@ -58,18 +58,18 @@ static int token_read(const char *file, char **ret)
     }
     if (bytes > TOKEN_MAX_BYTES) {
         say("%s: too long for a token", where);
-        return 1;
+        return 2;
     }
     while (bytes > 0 && strchr(" \t\r\n", text[bytes - 1]))
         bytes--;
     for (size_t i = 0; i < bytes; i++)
         if (text[i] <= 0x20 || text[i] == 0x7f) {
             say("%s: holds no token", where);
-            return 1;
+            return 2;
         }
     if (file && bytes == 0) {
         say("%s: holds no token", where);
-        return 1;
+        return 2;
     }
     *ret = bytes > 0 ? strndup(text, bytes) : NULL;
     return bytes > 0 && !*ret ? 1 : 0;
@@ -91,6 +91,10 @@ int server_init(struct server *server, const struct server_options *options)
 {
     *server = (struct server){.ca_file = options->ca_file};
     char *token = NULL;
+    if (options->ca_file && access(options->ca_file, R_OK) < 0) {
+        say("--ca-file %s: %s", options->ca_file, say_errno(errno));
+        return 2;
+    }
     int status = token_read(options->token_file, &token);
     if (status != 0)
         return status;

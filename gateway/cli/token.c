@@ -90,7 +90,7 @@ static int read_key(const char *path, uint8_t *out, size_t *ret_bytes)
         bytes += n > 0 ? (size_t)n : 0;
     }
     if (n < 0 || bytes > KEY_MAX_BYTES)
-        say("%s: %s", path, n < 0 ? say_errno(errno) : "too long for a key");
+        say("--key %s: %s", path, n < 0 ? say_errno(errno) : "too long for a key");
     if (fd >= 0)
         close(fd);
     if (bytes > 0 && bytes <= KEY_MAX_BYTES && out[bytes - 1] == '\n')
@@ -123,7 +123,7 @@ int command_token(int argc, char **argv)
         sl_usage_error(&program, "--sandbox: say what it is for ('*' for every sandbox)");
     size_t bytes;
     if (read_key(options.key, key, &bytes) != 0)
-        return 1;
+        return 2;
     char *claims = make_claims(), *token = NULL;
     int r = claims ? jwt_sign(sl_slice(key, bytes), sl_slice_of(claims), &token) : -ENOMEM;
     free(claims);
@@ -137,15 +137,16 @@ int command_token(int argc, char **argv)
         return 0;
     }
     case JWT_PUBLIC_KEY:
-        say("%s: holds no private key; the gateway checks with the public one, signing takes the other",
+        say("--key %s: holds no private key; the gateway checks with the public one, signing takes the other",
             options.key);
-        return 1;
+        return 2;
     case JWT_WRONG_KEY:
-        say("%s: is neither a P-256 nor an RSA key of 2048 bits or more, or has a password", options.key);
-        return 1;
+        say("--key %s: is neither a P-256 nor an RSA key of 2048 bits or more, or has a password",
+            options.key);
+        return 2;
     case JWT_SHORT_SECRET:
-        say("%s: a secret has at least %d bytes", options.key, JWT_SECRET_MIN_BYTES);
-        return 1;
+        say("--key %s: a secret has at least %d bytes", options.key, JWT_SECRET_MIN_BYTES);
+        return 2;
     default:
         say("%s: %s", options.key, say_errno(-r));
         return 1;

@@ -196,7 +196,7 @@ def refusals_are_one_clear_line():
         (problem("sandbox-not-found", "there is none", 404), ['no sandbox "box"']),
         (problem("unauthenticated", "no token", 401), ["token"]),
         (problem("forbidden", "scope too small", 403), ["scope too small"]),
-        (problem("invalid-parameter", "regex: missing )", 400), ["regex: missing )"]),
+        (problem("invalid-parameter", "regex: missing )", 400), ["--grep: missing )"]),
         (problem("cursor-expired", "another store", 410), ["another store"]),
         (problem("too-many-followers", "no more than 3", 429), [": no more than 3"]),
         (problem("broker-unavailable", "no broker", 503), ["no broker"]),
@@ -297,7 +297,7 @@ def the_token_is_sent_and_never_said():
             assert code == 0 and g.requests[0]["headers"]["Authorization"] == "Bearer " + secret and secret not in err
     with Gateway(SOUP) as g:
         code, _, err = sandlog(g, "logs", "box", SANDLOG_TOKEN="two words\nX-Forged: 1")
-        assert code == 1 and not g.requests and "two words" not in err, err
+        assert code == 2 and not g.requests and "two words" not in err, err
 
 
 def nobody_there_is_said_with_the_address():

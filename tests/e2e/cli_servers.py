@@ -50,7 +50,7 @@ def https_wants_a_certificate_that_is_trusted():
             code, _, err = sandlog(f"https://localhost:{s.port}", "ps", "--ca-file", mine)
             assert code == 1 and "certificate" in err, (code, err)
             code, _, err = sandlog(url, "ps", "--ca-file", folder + "/nothing")
-            assert code == 1 and err == f"sandlog: cannot reach {url}: cannot read the certificates of --ca-file\n", (code, err)
+            assert code == 2 and err == f"sandlog: --ca-file {folder}/nothing: no such file or directory\n", (code, err)
             code, _, err = sandlog(plain, "ps")
             assert code == 1 and err.count("\n") == 1, (code, err)
             code, _, err = sandlog(f"https://127.0.0.1:{s.broker_port}", "ps", "--ca-file", mine)

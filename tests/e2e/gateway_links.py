@@ -203,7 +203,7 @@ def what_is_missing_is_one_clear_line():
         def refusal(name, *flags):
             r = subprocess.run([f"{BIN}/sandlog-{name}", *flags, "--http" if name != "gateway" else "--listen", "127.0.0.1:0"], capture_output=True,
                                text=True, timeout=20, cwd=s.dir)
-            assert r.returncode == 1 and r.stderr.count("\n") == 1, (name, flags, r)
+            assert r.returncode == 2 and r.stderr.count("\n") == 1, (name, flags, r)
             return r.stderr
         tls = ("--broker", "tls+tcp://localhost:1")
         assert "needs --link-ca" in refusal("gateway", *tls)

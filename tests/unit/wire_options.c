@@ -14,7 +14,8 @@
 static bool follow, stamps, colour;
 static int64_t lines, memory, age, level;
 static const char *listen_at, *secret, *data, *token;
-static struct sl_option_list watch, brokers;
+static const char *since;
+static struct sl_option_list watch, brokers, skip;
 static int first_operand;
 
 static const char *check_data(const char *text)
@@ -82,6 +83,18 @@ static const struct sl_option options[] = {
      .unit = "URL",
      .fallback = "tcp://127.0.0.1:8471",
      .sentence = "brokers"},
+    {.name = "skip",
+     .type = SL_OPTION_LIST,
+     .value = &skip,
+     .unit = "GLOB",
+     .fallback = "*.gz *.tmp",
+     .sentence = "what not to watch"},
+    {.name = "since",
+     .type = SL_OPTION_TEXT,
+     .value = &since,
+     .unit = "TIME",
+     .fallback = "",
+     .sentence = "when"},
 };
 static const struct sl_program program = {
     .name = "sandlog-test",
@@ -180,8 +193,8 @@ static void assert_refused(const char *line, const char *sentence)
 static int clear_environment(void **state)
 {
     (void)state;
-    static const char *const names[] = {"TAIL",   "WATCH",  "BROKER",       "FOLLOW",
-                                        "CONFIG", "SECRET", "RETENTION_AGE"};
+    static const char *const names[] = {"TAIL",   "WATCH",         "BROKER", "FOLLOW", "CONFIG",
+                                        "SECRET", "RETENTION_AGE", "SKIP",   "SINCE",  "LISTEN"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char name[64];
         snprintf(name, sizeof name, "SANDLOG_%s", names[i]);
@@ -191,14 +204,19 @@ static int clear_environment(void **state)
 }
 
 static char config[64];
-static void write_config(const char *text)
+static void write_config_bytes(const char *text, size_t bytes)
 {
     snprintf(config, sizeof config, "/tmp/sandlog-options-XXXXXX");
     int fd = mkstemp(config);
     assert_true(fd >= 0);
-    assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    assert_int_equal(write(fd, text, bytes), (ssize_t)bytes);
     close(fd);
     setenv("SANDLOG_CONFIG", config, 1);
+}
+
+static void write_config(const char *text)
+{
+    write_config_bytes(text, strlen(text));
 }
 
 static void defaults_fill_every_value(void **state)
@@ -308,14 +326,51 @@ static void a_list_replaces_that_of_a_lower_source(void **state)
     unlink(config);
 }
 
-static void an_empty_variable_unsets_what_has_no_default(void **state)
+/* `--secret "$UNSET"`, and SANDLOG_SECRET= over a file that named one, turned authentication off. */
+static void an_empty_value_turns_nothing_off(void **state)
 {
     (void)state;
-    write_config("secret = /etc/s\n");
-    setenv("SANDLOG_SECRET", "", 1);
+    assert_refused("--secret=", "--secret: \"\" must not be empty");
+    assert_refused("--secret|", "--secret: \"\" must not be empty");
+    assert_refused("--data=", "--data: \"\" must not be empty");
+    assert_refused("--listen=", "--listen: \"\" must not be empty");
+    assert_refused("--broker=", "--broker: \"\" must not be empty");
+    assert_refused("--broker=tcp://h:1|--broker|, ", "--broker: \", \" must not be empty");
+    assert_refused("--tail=", "--tail: \"\" must not be empty");
+    assert_refused("--config=", "--config: \"\" must not be empty");
+    static const struct {
+        const char *text, *sentence;
+    } cases[] = {
+        {"secret = \n", ":1: secret: \"\" must not be empty"},
+        {"secret = \"\"\n", ":1: secret: \"\" must not be empty"},
+        {"tail = 1\nbroker = \n", ":2: broker: \"\" must not be empty"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        write_config(cases[i].text);
+        char sentence[200];
+        snprintf(sentence, sizeof sentence, "%s%s", config, cases[i].sentence);
+        assert_refused("", sentence);
+        unlink(config);
+    }
+    write_config("secret = /etc/s\nsince = 5m\nskip = *.old\n");
+    static const char *const variables[] = {"SECRET", "LISTEN", "BROKER"};
+    for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) {
+        char name[64], sentence[128];
+        snprintf(name, sizeof name, "SANDLOG_%s", variables[i]);
+        snprintf(sentence, sizeof sentence, "%s: \"\" must not be empty", name);
+        setenv(name, "", 1);
+        assert_refused("", sentence);
+        unsetenv(name);
+    }
+    setenv("SANDLOG_SINCE", "", 1); /* whose default is "" */
+    setenv("SANDLOG_SKIP", "", 1);
     read_plain("");
-    assert_null(secret);
+    assert_null(since);
+    assert_int_equal(skip.count, 0);
+    assert_string_equal(secret, "/etc/s");
     unlink(config);
+    setenv("SANDLOG_CONFIG", "", 1);
+    assert_refused("", "SANDLOG_CONFIG: \"\" must not be empty");
 }
 
 static void errors_are_one_line_that_names_the_culprit(void **state)
@@ -365,6 +420,9 @@ static void errors_of_the_file_name_file_and_line(void **state)
         {"tail=1\n\nmemory = much\n", ":3: memory: \"much\" is not a number of bytes (try 64MiB)"},
         {"tail=1\nnonsense\n", ":2: is not a line of the form \"name = value\""},
         {"[elsewhere]\ntail=1\n", ":2: no such section: [elsewhere] (try [sandlog-test])"},
+        {"config = /x\n", ":1: config: is for the command line alone"},
+        {"print-config = 1\n", ":1: print-config: is for the command line alone"},
+        {"confik = 1\n", ":1: no such option: confik"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         write_config(cases[i].text);
@@ -380,6 +438,11 @@ static void errors_of_the_file_name_file_and_line(void **state)
     struct outcome o = in_child("", true);
     assert_int_equal(o.status, 2);
     assert_non_null(strstr(o.err, ":1: line is longer than"));
+    unlink(config);
+    write_config_bytes("tail=1\nmem\0ory=5\n", 17);
+    o = in_child("", true);
+    assert_int_equal(o.status, 2);
+    assert_non_null(strstr(o.err, ":2: holds a NUL byte\n"));
     unlink(config);
 }
 
@@ -426,13 +489,13 @@ static void what_print_config_says_reads_back_the_same(void **state)
     o = in_child("--print-config|--token=hush", true);
     assert_string_equal(o.out, first);
     /* an inline comment took what stood behind a `;`, and an emptied list had its default again */
-    setenv("SANDLOG_BROKER", "", 1);
+    setenv("SANDLOG_SKIP", "", 1);
     o = in_child("--print-config|--watch=;a|--watch=b ;c|--watch=\"d\"|--watch=e;f|--watch=\"", true);
-    unsetenv("SANDLOG_BROKER");
+    unsetenv("SANDLOG_SKIP");
     assert_int_equal(o.status, 0);
     assert_non_null(
         strstr(o.out, "watch = \";a\"\nwatch = \"b ;c\"\nwatch = \"\"d\"\"\nwatch = e;f\nwatch = \"\"\"\n"));
-    assert_non_null(strstr(o.out, "\nbroker =\n"));
+    assert_non_null(strstr(o.out, "\nskip =\n"));
     snprintf(first, sizeof first, "%s", o.out);
     write_config(first);
     o = in_child("--print-config", true);
@@ -468,7 +531,7 @@ int main(void)
         cmocka_unit_test_setup(operands_are_gathered_behind_the_options, clear_environment),
         cmocka_unit_test_setup(a_flag_beats_the_environment_which_beats_the_file, clear_environment),
         cmocka_unit_test_setup(a_list_replaces_that_of_a_lower_source, clear_environment),
-        cmocka_unit_test_setup(an_empty_variable_unsets_what_has_no_default, clear_environment),
+        cmocka_unit_test_setup(an_empty_value_turns_nothing_off, clear_environment),
         cmocka_unit_test_setup(errors_are_one_line_that_names_the_culprit, clear_environment),
         cmocka_unit_test_setup(errors_of_the_file_name_file_and_line, clear_environment),
         cmocka_unit_test_setup(help_fits_into_eighty_columns_and_shows_defaults, clear_environment),
