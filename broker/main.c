@@ -10,6 +10,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,8 +23,11 @@ enum {
     CLOSE_WITHIN_S = 5,
 };
 
-_Noreturn static void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static void fail(const char *format, ...)
+/* What the program's user wrote is wrong, or the machine is; main()'s exit status. */
+enum whose { MACHINES = 1, USERS = 2 };
+
+_Noreturn static void fail(enum whose fault, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void fail(enum whose fault, const char *format, ...)
 {
     char text[1024];
     va_list args;
@@ -33,7 +37,7 @@ static void fail(const char *format, ...)
     fprintf(stderr, "sandlog-broker: %s\n", text);
     /* nng and the store may have threads; nothing has been promised to anybody yet. */
     fflush(stderr);
-    _exit(1);
+    _exit((int)fault);
 }
 
 static const char *fault_text(int fault)
@@ -116,7 +120,8 @@ static void open_store(struct home *h, const struct broker_options *o, char **ar
     int fault = store_open(&options, &h->store, &why);
     hide_passwords(o, argv);
     if (fault != 0)
-        fail("%s: %s", location(o), why ? why : strerror(-fault));
+        fail(fault == -EINVAL && o->store ? USERS : MACHINES, "%s: %s", location(o),
+             why ? why : strerror(-fault));
 }
 
 static struct sl_server *listen_at(const char *flag, const char *url, struct sl_link_keys *keys,
@@ -127,34 +132,38 @@ static struct sl_server *listen_at(const char *flag, const char *url, struct sl_
     struct sl_server *server;
     int fault = sl_server_new(&options, &server);
     if (fault != 0)
-        fail("--%s %s: %s", flag, url, fault_text(fault));
+        fail(fault == -EINVAL ? USERS : MACHINES, "--%s %s: %s", flag, url, fault_text(fault));
     return server;
 }
 
-static void open_links(struct home *h, const struct broker_options *o)
+static struct sl_link_keys *read_keys(void)
 {
     struct sl_link_keys *keys;
     char why[SL_LINK_WHY_BYTES];
     int answer = broker_keys_read(&keys, why);
     if (answer != 0)
-        fail("%s", answer < 0 ? strerror(-answer) : why);
+        fail(answer < 0 ? MACHINES : USERS, "%s", answer < 0 ? strerror(-answer) : why);
+    return keys;
+}
+
+static void open_links(struct home *h, const struct broker_options *o, struct sl_link_keys *keys)
+{
     h->epoch = store_epoch(h->store);
     h->setbacks = store_setbacks(h->store);
     h->ingest_link = listen_at("ingest", o->ingest, keys, store_epoch(h->store));
     h->query_link = listen_at("query", o->query, keys, store_epoch(h->store));
-    sl_link_keys_unref(keys);
 }
 
 static void open_ops(struct home *h, const struct broker_options *o)
 {
     if (sl_metrics_new("sandlog_broker", &h->metrics) != 0)
-        fail("%s", strerror(ENOMEM));
+        fail(MACHINES, "%s", strerror(ENOMEM));
     counts_register(&h->counts, h->metrics);
     int fault = sl_ops_new(o->http, h->metrics, &h->ops);
     if (fault == 0)
         fault = sl_ops_post(h->ops, "/compact", &h->mailbox);
     if (fault != 0)
-        fail("--http %s: %s", o->http, fault_text(fault));
+        fail(MACHINES, "--http %s: %s", o->http, fault_text(fault));
 }
 
 static void open_home(struct home *h, const struct broker_options *o, char **argv)
@@ -164,16 +173,24 @@ static void open_home(struct home *h, const struct broker_options *o, char **arg
     h->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     int fault = h->wake_fd < 0 ? -errno : sl_mailbox_init(&h->mailbox, NULL, NULL);
     if (fault != 0)
-        fail("%s", strerror(-fault));
+        fail(MACHINES, "%s", strerror(-fault));
+    struct sl_link_keys *keys = read_keys(); /* before a store is made that nobody will use */
     open_store(h, o, argv);
     if (stops_new(h->store, &h->counts, sl_monotonic_ns(), &h->stops) != 0 ||
         ingest_new(h->store, &h->counts, &h->ingest) != 0 ||
         catalog_new(h->store, h->stops, &h->counts, &h->catalog) != 0 ||
         exports_new(h->store, &h->counts, &h->exports) != 0 ||
         reads_new(h->store, &h->counts, &h->reads) != 0)
-        fail("%s", strerror(ENOMEM));
+        fail(MACHINES, "%s", strerror(ENOMEM));
     open_ops(h, o);
-    open_links(h, o);
+    struct store_stats stats;
+    store_stats(h->store, &stats);
+    if (stats.cut_records || stats.lost_segments)
+        sl_log(SL_WARNING, "store.damaged",
+               "cut_records=%" PRIu64 " cut_bytes=%" PRIu64 " lost_segments=%" PRIu64, stats.cut_records,
+               stats.cut_bytes, stats.lost_segments);
+    open_links(h, o, keys);
+    sl_link_keys_unref(keys);
 }
 
 static void close_home(struct home *h)
@@ -205,12 +222,12 @@ int main(int argc, char **argv)
     static struct home home;
     home.signals_fd = sl_signals_open();
     if (home.signals_fd < 0)
-        fail("%s", strerror(-home.signals_fd));
+        fail(MACHINES, "%s", strerror(-home.signals_fd));
     sl_raise_open_files();
     /* its directory, and its ipc sockets, may be somebody else's */
     int kept = sl_privileges_keep(SL_MAY_BIND_ANY_PORT | SL_MAY_READ_ANY_FILE | SL_MAY_CHANGE_ANY_FILE);
     if (kept < 0)
-        fail("cannot give up privileges: %s", strerror(-kept));
+        fail(MACHINES, "cannot give up privileges: %s", strerror(-kept));
     open_home(&home, o, argv);
 
     char data[512], ingest[512], query[512];

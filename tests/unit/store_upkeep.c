@@ -612,6 +612,48 @@ static void a_compacted_segment_is_read_without_its_trailer(void **state)
     assert_lines(w, "a", 1, 61);
 }
 
+static bool cut_compacted(void *arg, const char *path)
+{
+    (void)arg;
+    struct stat st;
+    if (!strstr(path, ".seg") || strstr(path, ".0.seg"))
+        return true;
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(truncate(path, st.st_size * 7 / 10), 0);
+    return false;
+}
+
+/* Its states stand at its end: cut off, lines that were lost were called retention's, and nothing was
+ * counted. */
+static void what_a_cut_compacted_segment_lost_is_damage_and_not_retention(void **state)
+{
+    struct world *w = *state;
+    char text[4096];
+    fill(w, "a", 0, 6);
+    fill(w, "b", 0, 6);
+    compact(w);
+    append_lines(w, "a", 60, 3);
+    append_lines(w, "b", 60, 3);
+    store_close(w->store);
+    each_file(w, cut_compacted, NULL);
+    for (int k = 0; k < 3; k++) {
+        assert_true(check(w, false, text).damaged_blocks > 0);
+        world_open(w);
+        assert_true(stats(w).cut_records > 0 && stats(w).cut_bytes > 0);
+        for (const char *id = "a"; *id <= 'b'; id = *id == 'a' ? "b" : "c") {
+            struct got g = read_all(w, id, 1, 4096);
+            assert_int_equal(g.gaps, 1);
+            assert_int_equal(g.gap_lines + g.lines, 63);
+            assert_int_equal(g.reason, SL_GAP_DAMAGED);
+            free(g.text);
+        }
+        if (k == 1)
+            compact(w);
+        store_close(w->store);
+    }
+    world_open(w);
+}
+
 static void a_second_process_is_told_that_the_store_is_taken(void **state)
 {
     struct world *w = *state;
@@ -672,6 +714,7 @@ int main(void)
         CLAIM(a_lost_segment_is_damage_and_not_retention),
         CLAIM(a_segment_that_retention_took_is_not_lost),
         CLAIM(a_compacted_segment_is_read_without_its_trailer),
+        CLAIM(what_a_cut_compacted_segment_lost_is_damage_and_not_retention),
         CLAIM(a_second_process_is_told_that_the_store_is_taken),
         CLAIM(a_directory_that_takes_no_new_file_is_refused_at_a_start),
     };

@@ -160,7 +160,9 @@ int load_salvage(struct disk *d, struct segment *s, uint64_t size)
         at += whole;
     }
     free(bytes);
-    s->sealed = s->uncompactable = true;
+    d->cut_records++; /* its index */
+    d->cut_bytes += size - records_end;
+    s->sealed = s->uncompactable = s->salvaged = true;
     s->tail = s->durable = s->written = records_end;
     s->file_bytes = size;
     return fault;

@@ -448,13 +448,15 @@ static void find_lost(struct disk *d)
 
 /*
  * When all is loaded: what retention took shows as lines missing at the front. Where a segment was lost
- * before those that are there, they are damage.
+ * before those that are there, or has lost its index, they are damage.
  */
 static void settle(struct disk *d)
 {
     uint32_t lost_from = UINT32_MAX;
-    for (size_t i = d->segment_count; i-- > 0;)
-        lost_from = d->segments[i]->lost_before ? d->segments[i]->name.first : lost_from;
+    for (size_t i = d->segment_count; i-- > 0;) {
+        const struct segment *s = d->segments[i];
+        lost_from = s->lost_before ? s->name.first : s->salvaged ? s->name.last + 1 : lost_from;
+    }
     for (size_t i = 0; i < d->table.alive; i++) {
         struct sandbox *b = d->table.by_birth[i];
         uint32_t lost = 0;

@@ -27,6 +27,7 @@ struct segment {
     uint64_t file_bytes; /* of a sealed one: with the index */
     bool busy;           /* being compacted or dropped */
     bool uncompactable;  /* an attempt met what can't be read */
+    bool salvaged;       /* came without its index: nothing says what else was in it */
     uint64_t lines;      /* of its blocks; see text_bytes */
     uint64_t text_bytes, live_text_bytes, dead_text_bytes; /* text of its blocks; of deleted, trimmed ones */
     uint64_t last_birth;      /* greatest birth given before it, as its header says */
