@@ -146,8 +146,7 @@ static struct file *successor(const struct log *log, const char *name, bool gz, 
 
 static void phantom(struct collector *c, struct log *log, const char *name)
 {
-    /* it came before the one that has the name now */
-    struct file *f = fleet_file_new(&c->fleet, log, fleet_file_named(&c->fleet, log, log->base), name);
+    struct file *f = fleet_file_new(&c->fleet, log, log->missing ? log->missed_before : NULL, name);
     static uint64_t count;
     if (!f)
         return;
@@ -184,6 +183,7 @@ void finder_settle_missed(struct collector *c, struct log *log, int64_t now_ns)
     log->missed = log->missed_top = 0;
     if (lost)
         phantom(c, log, log->base);
+    log->missing = false;
 }
 
 /*
@@ -196,6 +196,7 @@ static void reckon(struct collector *c, struct log *log, int by)
     int64_t now_ns = sl_monotonic_ns();
     log->missed = (int16_t)(log->missed + by);
     log->missed_ns = now_ns;
+    log->missing = log->missing && log->missed > 0;
     /* Files that were there before the watch were met without having come. For a moment one may also be met
        before its event is; what never came up to 0 for longer stands for none that come. */
     if (log->missed > log->missed_top)
@@ -382,6 +383,11 @@ void finder_name(void *arg, struct folder *folder, const char *name, enum news n
     if ((news == NEWS_CREATED || news == NEWS_RENAMED) && strcmp(name, log->base) == 0)
         reckon(c, log, 1);
     finder_reconcile(c, log, name, news);
+    if (log->missed > 0 && !log->missing) {
+        /* the one that has the name now is younger; others that come are too */
+        log->missing = true;
+        log->missed_before = fleet_file_named(&c->fleet, log, log->base);
+    }
     if (!log->files)
         fleet_ready(&c->fleet, log->sandbox); /* it may be one to forget (ends.c) */
 }

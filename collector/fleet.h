@@ -124,6 +124,8 @@ struct log {
     int64_t unsettled_ns; /* monotonic: since when the order can't be settled; 0: it can */
     int16_t missed;       /* times that the base name came, less the files met: what is left was never met */
     int16_t missed_top;   /* its highest value since top_ns */
+    bool missing; /* missed > 0, and what was not met came before `missed_before` (NULL: behind all) */
+    struct file *missed_before;
     int64_t top_ns;
     int64_t missed_ns; /* monotonic: when it last changed */
     char container[SL_ID_MAX_BYTES];
