@@ -320,6 +320,18 @@ def tls_serves_the_same():
         source.write(5)
         while text.count(b"event: log") < 15:
             text += r.read1(65536)
+        # a key of another certificate at a reload: lws took the certificate and let go of the key, and nobody was served any more
+        foreign, kept = f"{s.dir}/foreign.pem", open(cert).read()
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", s.dir + "/foreign.key",
+                        "-out", foreign, "-days", "2", "-subj", "/CN=localhost"], check=True, capture_output=True)
+        for broken, why in ((open(foreign).read(), "is not the key of --tls-cert"), ("junk", "holds no certificate")):
+            with open(cert, "w") as f:
+                f.write(broken)
+            s.process["gateway"].send_signal(signal.SIGHUP)
+            until(lambda: why in open(f"{s.dir}/gateway.err").read(), 10, "the reload is refused")
+            assert get("/readyz").status == 200
+        with open(cert, "w") as f:
+            f.write(kept)
         old = socket.create_connection(("127.0.0.1", s.port), timeout=10)
         legacy = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         legacy.check_hostname, legacy.verify_mode, legacy.maximum_version = False, ssl.CERT_NONE, ssl.TLSVersion.TLSv1_1
