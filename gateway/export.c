@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "export.h"
 #include "handlers.h"
+#include "options.h"
 #include "server.h"
 #include "wire/timestamp.h"
 #include <errno.h>
@@ -173,7 +174,8 @@ static void ask(struct asking *a, uint8_t type, struct sl_slice consumer, struct
         sl_ack_encode(&w, consumer, checkpoint);
     else if (type == SL_FORGET)
         sl_consumer_name_encode(&w, consumer);
-    a->call = upstream_ask(a->c->server->upstream, request, &w, EXPORT_ANSWER_MS, done, a);
+    struct upstream *u = a->c->server->upstream;
+    a->call = upstream_ask(u, request, &w, upstream_patience_ms(u, options.broker_grace_ns), done, a);
     if (!a->call)
         connection_abort(a->c);
 }

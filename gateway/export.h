@@ -7,8 +7,6 @@
 #include "connection.h"
 #include "wire/message.h"
 
-enum { EXPORT_ANSWER_MS = 10000 };
-
 /* Answers with what the broker said instead of OK (fault 0), or with the fault. */
 void export_refuse(struct connection *c, int fault, uint8_t status);
 /* {"checkpoint":"…"} and a newline. */

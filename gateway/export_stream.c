@@ -28,7 +28,8 @@ enum {
     STREAM_MOST_BYTES = 64 << 20,
     STREAM_KEEP_BYTES = 512 << 10,
     WAIT_MS = 5000,
-    LEASE_MS = 4000, /* renewed each second */
+    ANSWER_MS = 10000, /* within a stream */
+    LEASE_MS = 4000,   /* renewed each second */
     KNOWN_MOST = 1 << 16,
     INFOS_MAX = 32,  /* asked at once */
     AHEAD_MAX = 256, /* items that are looked at for them */
@@ -96,6 +97,8 @@ static void retry_later(struct stream *s, int fault)
         s->away_ns = now_ns;
     int64_t patience_ns = s->begun ? PATIENCE_NS : options.broker_grace_ns;
     bool impatient = (!s->follow || !s->begun) && now_ns - s->away_ns >= patience_ns;
+    if (fault == -ETIMEDOUT && !s->begun)
+        impatient = true; /* it was given its time */
     if (fault != -EPROTO && fault != -EACCES && !impatient)
         s->retry = true;
     else if (s->begun)
@@ -203,8 +206,10 @@ static void ask_page(struct stream *s)
         return;
     }
     sl_scan_encode(&w, &scan);
-    s->call = upstream_ask(s->c->server->upstream, request, &w, (int64_t)scan.wait_ms + EXPORT_ANSWER_MS,
-                           scanned, s);
+    struct upstream *u = s->c->server->upstream;
+    int64_t patience_ms =
+        s->begun ? (int64_t)scan.wait_ms + ANSWER_MS : upstream_patience_ms(u, options.broker_grace_ns);
+    s->call = upstream_ask(u, request, &w, patience_ms, scanned, s);
     if (!s->call)
         connection_abort(s->c);
 }
@@ -305,7 +310,7 @@ static int ask_info(struct stream *s, struct sl_slice sandbox, const struct sl_s
         return -ENOMEM;
     sl_id_write(&w, sandbox);
     *i = (struct info_ask){.stream = s, .sandbox = sandbox, .birth = item->birth, .version = item->version};
-    i->call = upstream_ask(s->c->server->upstream, request, &w, EXPORT_ANSWER_MS, informed, i);
+    i->call = upstream_ask(s->c->server->upstream, request, &w, ANSWER_MS, informed, i);
     if (!i->call)
         return -ENOMEM;
     s->infos_open++;
@@ -499,7 +504,7 @@ static struct upstream_call *ask_lease(const struct stream *s, uint32_t ttl_ms, 
     if (sl_client_message_new(SL_LEASE, 128, &request, &w) < 0)
         return NULL;
     sl_lease_encode(&w, s->c->match.id, s->holder, ttl_ms);
-    return upstream_ask(s->c->server->upstream, request, &w, EXPORT_ANSWER_MS, done, arg);
+    return upstream_ask(s->c->server->upstream, request, &w, ANSWER_MS, done, arg);
 }
 
 /* ---- the handler ---- */

@@ -23,8 +23,8 @@
 #include <sys/mman.h>
 
 enum {
-    CACHE_BYTES = 512 << 10,
-    STATES_MAX = 8192,
+    CACHE_BYTES = 128 << 10, /* a thousand followers may bring a thousand hostile texts */
+    STATES_MAX = 2048,
     WORDS_MAX = (PATTERN_PROGRAM_MAX + 63) / 64,
     HASH_SLOTS = 4 * STATES_MAX,
     PORTION_BYTES = 4096, /* between two looks at what it cost */
@@ -353,7 +353,7 @@ static struct pattern *finish(struct pattern *p)
 }
 
 /*
- * Zeroed, and of its 650 KiB only what is touched takes memory: most patterns meet a few dozen states.
+ * Zeroed, and of its 216 KiB only what is touched takes memory: most patterns meet a few dozen states.
  * calloc() takes it from the heap once some have been freed, and then writes all of it: 330 KiB a follower,
  * not 50.
  */

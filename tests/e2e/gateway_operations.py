@@ -145,7 +145,7 @@ def a_broker_that_is_there_and_silent_is_told_of_within_5_seconds():
         Source(s, "box").write(3)
         s.has("box", 3)
         paths = (s.url("box", tail=1), s.url("box", follow=1, format="text"), "/v1/logs?sandbox=box", "/v1/logs?label=a%3Db", "/v1/sandboxes",
-                 "/v1/sandboxes/box", "/containers/json")
+                 "/v1/sandboxes/box", "/containers/json", "/v1/export", "/v1/export/shop", "/v1/export/shop?follow=1")
         told = {}
 
         def ask(path):

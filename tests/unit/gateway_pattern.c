@@ -366,10 +366,31 @@ static void a_pattern_takes_the_memory_that_it_uses(void **state)
     }
 }
 
+/* Texts that meet a new state at every byte: a thousand followers of them are to stay within what a slow one
+ * may cost. */
+static void no_text_makes_a_pattern_grow_beyond_what_a_reader_may_cost(void **state)
+{
+    (void)state;
+    enum { COUNT = 40, MOST_KIB = 224, BYTES = 20000 };
+    struct pattern *held[COUNT];
+    static char text[BYTES];
+    size_t before = resident_kib();
+    for (unsigned i = 0; i < COUNT; i++) {
+        for (unsigned at = 0; at < BYTES; at++)
+            text[at] = (char)('a' + any(2));
+        held[i] = made("[ab]*a[ab]{200}c", i % 2 == 0);
+        assert_false(pattern_match(held[i], sl_slice(text, BYTES)));
+    }
+    assert_in_range(resident_kib() - before, 0, COUNT * MOST_KIB);
+    for (unsigned i = 0; i < COUNT; i++)
+        pattern_free(held[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_pattern_takes_the_memory_that_it_uses),
+        cmocka_unit_test(no_text_makes_a_pattern_grow_beyond_what_a_reader_may_cost),
         cmocka_unit_test(a_text_in_steps_matches_as_the_whole_does),
         cmocka_unit_test(patterns_match_what_they_say),
         cmocka_unit_test(what_cannot_be_linear_or_is_malformed_is_refused_with_a_sentence),
