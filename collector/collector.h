@@ -24,7 +24,8 @@ struct collector {
     uint64_t left_page; /* of the question for sandboxes that were left without files; see ends_left() */
     int64_t left_ns;    /* monotonic: not to be asked before */
     bool left_asked, left_done;
-    bool deep; /* the last round of turns left files with more to read */
+    bool deep;                 /* the last round of turns left files with more to read */
+    unsigned unwatched_rounds; /* how often in a row publish() saw folders that inotify gives no news of */
     struct counts {
         struct sl_counter lines, bytes, blocks, malformed, rotations, truncations, requests, sent_bytes,
             resends, refused, files_refused, ids_invalid, overflows, swept;

@@ -109,6 +109,16 @@ static void measure_lag(struct collector *c, int64_t now_ns)
     sl_gauge_set(&c->counts.lag_seconds, (now_ns - oldest_ns) / SL_NS_PER_S);
 }
 
+/* Once, when the kernel has no watches left; a folder that is just going may have none for a moment. */
+static void tell_unwatched(struct collector *c, uint64_t folders)
+{
+    c->unwatched_rounds = folders ? c->unwatched_rounds + 1 : 0;
+    if (c->unwatched_rounds == 2)
+        sl_log(
+            SL_WARNING, "watch.none_left", "folders=%llu why=%s", (unsigned long long)folders,
+            "\"no inotify watch for them (fs.inotify.max_user_watches): they are swept, which is slower\"");
+}
+
 static void publish(struct collector *c, struct sl_ops *ops, int64_t now_ns)
 {
     struct counts *n = &c->counts;
@@ -130,6 +140,7 @@ static void publish(struct collector *c, struct sl_ops *ops, int64_t now_ns)
     sl_gauge_set(&n->sandboxes, (int64_t)c->fleet.sandboxes.count);
     sl_gauge_set(&n->folders, (int64_t)watched.folders);
     sl_gauge_set(&n->folders_unwatched, (int64_t)watched.unwatched);
+    tell_unwatched(c, watched.unwatched);
     sl_gauge_set(&n->held_bytes, (int64_t)c->fleet.held_bytes);
     sl_gauge_set(&n->in_flight, ship_in_flight(c->ship));
     measure_lag(c, now_ns);
@@ -311,6 +322,8 @@ static int open_watch(struct collector *c)
         c->pattern_count++;
     }
     int r = c->patterns ? watch_new(c->patterns, c->pattern_count, &events, &c->watch) : -ENOMEM;
+    if (r == -EMFILE)
+        return fail("inotify", "no instance is left for this user (fs.inotify.max_user_instances)");
     return r < 0 ? fail("inotify", strerror(-r)) : 0;
 }
 

@@ -223,6 +223,7 @@ def no_watches_left_is_a_sweep():
             s.has(source.sandbox, 10, 10)
             compare(source, s.lines(source.sandbox), "swept")
         until(lambda: s.metric("unwatched_folders") >= 18, 10, "folders are told to be unwatched")
+        until(lambda: "fs.inotify.max_user_watches" in open(f"{s.dir}/collector.err").read(), 10, "and in the log")
 
 
 def two_collectors_of_one_host_store_each_line_once():
