@@ -537,14 +537,14 @@ int connection_callback(struct lws *wsi, enum lws_callback_reasons reason, void 
  * A peer that is gone without a word while bytes are on the way to it: retransmitted twice and more, and
  * nothing came back for 18 s. (Nothing on the way: TCP's keep-alive sees it, server.c.) TCP_USER_TIMEOUT
  * would do, but since Linux 5.11 it also ends readers that are alive and just do not read. Who has been sent
- * nothing since all was acknowledged is not asked about.
+ * nothing since all was acknowledged is not asked about, unless it is a WebSocket: pings are sent by lws.
  */
 static bool lost(struct connection *c)
 {
     struct tcp_info info;
     socklen_t bytes = sizeof info;
     int unacked;
-    if (c->bytes_sent == c->bytes_settled && !c->full)
+    if (c->bytes_sent == c->bytes_settled && !c->full && !c->websocket)
         return false;
     if (getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &bytes) < 0)
         return false;

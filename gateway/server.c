@@ -33,7 +33,7 @@ enum {
     SLOW_REQUEST_S = 10,
     KEEP_ALIVE_IDLE_S = 60,
     PING_S = 15,
-    HANGUP_S = 30,
+    HANGUP_S = UINT16_MAX, /* lws has no "never": who does not read sends no pong either; see lost() */
 };
 
 /* ---- the loop's own descriptors, adopted as files ---- */
