@@ -267,6 +267,8 @@ static bool new_file(struct collector *c, struct log *log, const char *name, con
         say(SL_WARNING, "file.unreadable", log->folder, name, strerror(-r));
     }
     f->had_base = strcmp(name, log->base) == 0;
+    if (f->had_base && log->missing && !log->missed_before)
+        log->missed_before = f;
     if (f->had_base)
         finder_met(c, f);
     struct sandbox *s = log->sandbox;
