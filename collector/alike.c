@@ -98,15 +98,37 @@ static bool outgrows(struct collector *c, struct file *f, struct file *other)
            (other->gz || tail_stat(other, &size, &linked) != 0 || size <= other->size);
 }
 
+/*
+ * What a .gz was packed from is older than it. It has no name any more, and is all that was read of the .gz:
+ * the beginning was compared, so it is the length and the end.
+ */
+static bool was_packed_into(struct collector *c, struct file *f, struct file *other)
+{
+    uint8_t end[SL_FINGERPRINT_MAX_BYTES], its[SL_FINGERPRINT_MAX_BYTES];
+    uint64_t size;
+    bool linked;
+    if (f->name || f->gz || !other->gz || other->dirty ||
+        (other->state != FILE_DONE && other->state != FILE_READING) || tail_stat(f, &size, &linked) != 0 ||
+        size != other->size || tail_open(&c->fleet, other) != 0)
+        return false;
+    size_t bytes = size < sizeof end ? (size_t)size : sizeof end;
+    return tail_read(&c->fleet, f, size - bytes, end, bytes) == (ssize_t)bytes &&
+           tail_read(&c->fleet, other, size - bytes, its, bytes) == (ssize_t)bytes &&
+           memcmp(end, its, bytes) == 0;
+}
+
 int alike(struct collector *c, struct file *f, const struct first *first, struct file *other)
 {
     size_t n = first->bytes;
     struct first its;
+    bool read = other->fingerprint_bytes > 0 && n >= other->fingerprint_bytes;
     if (alike_born_before(f, other))
-        return 1;
+        return read && alike_fingerprint(first, other->fingerprint_bytes) == other->fingerprint &&
+                       was_packed_into(c, f, other)
+                   ? 0
+                   : 1;
     if (first->unready)
         return 2;
-    bool read = other->fingerprint_bytes > 0 && n >= other->fingerprint_bytes;
     if (read && alike_fingerprint(first, other->fingerprint_bytes) != other->fingerprint)
         return 1;
     if (n == 0)

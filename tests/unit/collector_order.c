@@ -48,7 +48,7 @@ static void a_life(unsigned seed, enum kind kind)
 static void lives(enum kind kind)
 {
     const char *first = getenv("SEED"), *count = getenv("SEEDS");
-    unsigned seed = first ? (unsigned)atol(first) : 1, left = count ? (unsigned)atol(count) : first ? 1 : 20;
+    unsigned seed = first ? (unsigned)atol(first) : 1, left = count ? (unsigned)atol(count) : first ? 1 : 40;
     for (; left > 0; left--)
         a_life(seed++, kind);
 }
