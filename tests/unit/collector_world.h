@@ -523,6 +523,8 @@ static inline void collector_dies(unsigned done)
     w.up = false;
     for (; done > 0 && w.asked_count > 0; done--)
         broker_answer(-ECONNRESET, true);
+    while (w.asked_count > 0) /* gives back what a killed process would not have to */
+        broker_answer(-ECONNRESET, false);
     ship_free(c->ship);
     fleet_fini(&c->fleet);
     watch_free(c->watch);
