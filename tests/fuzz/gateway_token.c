@@ -73,18 +73,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
         n += sign(data, bytes, (const uint8_t *)claims, sizeof claims - 1, text + n);
     struct request r = {.authorization = sl_slice(text, n)};
     struct problem problem;
-    static struct grant grant;
+    struct grant grant;
     if (auth_check(auth, &r, now_ns, &grant, &problem) != 0)
         return 0;
     assert(how != 0); /* nobody forges this secret's HMAC */
     assert(grant.expires_ns > now_ns && grant.globs <= AUTH_GLOBS_MAX);
-    size_t used = 0;
-    for (unsigned i = 0; i < grant.globs; i++) {
-        const char *end = memchr(grant.patterns + used, 0, sizeof grant.patterns - used);
-        assert(end);
-        used = (size_t)(end - grant.patterns) + 1;
-    }
     (void)grant_covers(&grant, sl_slice_of("a-sandbox"));
     (void)grant_covers(&grant, sl_slice(data, bytes));
+    grant_fini(&grant);
     return 0;
 }

@@ -72,7 +72,8 @@ static bool begins(struct writer *w)
 {
     if (ask(w, (const char *[]){"XLEN", EXPORT_KEY("log")}, 2) < THIN_FROM)
         return false;
-    const char *turn[] = {"SET", EXPORT_KEY("thin"), "1", "NX", "PX", THIN_PAUSE_MS};
+    static const char key[] = EXPORT_KEY("thin");
+    const char *turn[] = {"SET", key, "1", "NX", "PX", THIN_PAUSE_MS};
     return ask(w, turn, sizeof turn / sizeof *turn) == 0;
 }
 
