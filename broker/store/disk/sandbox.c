@@ -157,8 +157,10 @@ int table_loaded(struct table *t)
         t->by_birth[t->alive++] = b;
     }
     int fault = ordered ? 0 : sort_by_birth(t);
+    if (fault)
+        return fault;
     struct sandbox **fitting = realloc(t->by_birth, (t->count + 1) * sizeof(struct sandbox *));
-    if (fault || !fitting)
+    if (!fitting)
         return -ENOMEM;
     t->by_birth = fitting;
     t->alive_capacity = t->count + 1;
