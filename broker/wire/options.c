@@ -128,8 +128,8 @@ struct ini_reading {
  */
 static char *quoted_value(char *line, char **ret_last)
 {
-    char *first = line + strcspn(line, "=");
-    first += *first == '=';
+    char *first = line + strcspn(line, "=:");
+    first += *first != 0;
     first += strspn(first, " \t");
     char *last = first + strlen(first);
     while (last > first && strchr(" \t\r\n", last[-1]))
@@ -145,8 +145,9 @@ static char *ini_line(char *out, int capacity, void *arg)
     struct ini_reading *reading = arg;
     int bytes = 0, c = 0;
     while (bytes < capacity - 1 && c != '\n' && (c = getc(reading->file)) != EOF) {
-        if (c == 0)
-            sl_usage_error(reading->program, "%s:%d: holds a NUL byte", reading->path, reading->line + 1);
+        if (c == 0 || c == QUOTED_SEMICOLON)
+            sl_usage_error(reading->program, "%s:%d: holds a %s byte", reading->path, reading->line + 1,
+                           c == 0 ? "NUL" : "SOH (0x01)");
         out[bytes++] = (char)c;
     }
     out[bytes] = 0;
