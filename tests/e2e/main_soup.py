@@ -167,7 +167,7 @@ def soup_comes_back_byte_for_byte(form):
         s.put("soup", state="running")
         followers = [Follower(s, "soup", f"sandlog.{what}.v1") for what in ("ndjson", "text")]
         # a line is carried over one file's end, not over two
-        stops = sorted({turn for turn in dice.sample(turns, 10) if turn > 50} | {len(records)})
+        stops = sorted({turn for turn in dice.sample(turns, 5) if turn > 50} | {len(records)})
         stops = [b for a, b in zip([0] + stops, stops) if b - a > 20 or b == len(records)]
         path, at = s.logs + "/soup/main.log", 0
         for stop in stops:

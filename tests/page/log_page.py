@@ -65,10 +65,11 @@ def search_finds_over_the_whole_log():
         box.send_keys(needle[:30])
         box.send_keys(Keys.SHIFT, Keys.ENTER)
         until(lambda: p.js("return document.querySelector('.here .text')?.textContent") == needle, 10, "the match far above is shown")
+        until(p.texts, 10, "lines are shown")
         got = p.texts()
         at = texts_of(source).index(got[0])
         assert got == texts_of(source)[at:at + len(got)]
-        assert p.js("return document.querySelectorAll('.here mark').length") == 1
+        until(lambda: p.js("return document.querySelectorAll('.here mark').length") == 1, 10, "what was searched for is marked")
         p.shot("search")
         p.driver.find_element(By.XPATH, "//label[contains(.,'only matches')]/input").click()
         until(lambda: p.texts() == [t for t in texts_of(source) if needle[:30].lower() in t.lower()], 10, "only matches")
@@ -230,16 +231,17 @@ def a_long_log_is_moved_through_by_keys_within_bounds():
         lines.send_keys(Keys.HOME)
         until(lambda: p.texts()[:1] == want[:1], 20, "Home leads to the first line")
         for _ in range(30):  # down through more than the window holds
-            count, last = len(p.texts()), p.texts()[-1]
+            until(p.texts, 20, "lines are shown")
+            count, last = len(p.texts()), p.texts()[-1:]
             p.scroll(-1)
-            until(lambda: p.texts()[-1] != last, 20, "the next page is loaded")
+            until(lambda: p.texts()[-1:] != last, 20, "the next page is loaded")
             got = p.texts()
             at = want.index(got[0])
             assert got == want[at:at + len(got)], "one run of consecutive lines"
             assert len(got) <= 10_600, f"{len(got)} lines in the document"
         assert p.texts()[0] != want[0], "what is far above was let go"
         lines.send_keys(Keys.END)
-        until(lambda: p.state() == "live" and p.texts()[-1] == want[-1], 20, "End leads back to live")
+        until(lambda: p.state() == "live" and p.texts()[-1:] == want[-1:], 20, "End leads back to live")
         lines.send_keys("/")
         assert p.js("return document.activeElement.type") == "search", "/ leads to the search"
 

@@ -150,7 +150,7 @@ def a_flood_is_kept_up_with():
         for _ in range(15):
             source.write(10_000)
         want = texts_of(source)
-        until(lambda: p.texts()[-1] == want[-1], 60, "the end is there")
+        until(lambda: p.texts()[-1:] == want[-1:], 60, "the end is there")
         assert p.state() == "live"
         got = p.texts()
         assert len(got) <= 10_000 and got == want[-len(got):], "one run of consecutive lines"
