@@ -218,7 +218,7 @@ class LogView {
       const lost = line.lines === null || line.lines === undefined ? "lines" : `${line.lines.toLocaleString()} line${line.lines === 1 ? "" : "s"}`;
       return element("div", { className: "gap", role: "note", textContent: `${lost} missing here (${line.reason})` });
     }
-    const row = element("div", { className: `line ${line.stream}` });
+    const row = element("div", { className: `line ${line.stream}${line.cursor === this.here ? " here" : ""}` }); // a repaint keeps the place
     row.dataset.cursor = line.cursor;
     row.dataset.time = timeText(line.time, this.times);
     row.append(element("span", { className: "mark-line", title: "Link to this line", "aria-hidden": "true" }));
