@@ -92,6 +92,9 @@ void places_wanted(struct collector *c, uint64_t epoch);
 void places_known(void *arg, struct sandbox *s, const struct sl_source_place *places, uint32_t count);
 /* Tries to place one file; it stays FILE_UNPLACED when that can't be told yet. Faults: of reading. */
 int places_place(struct collector *c, struct file *f);
+/* The file is the first one that is begun of a log from before: what vanished of that is its to tell. 0: it
+ * knows; 1: not yet. */
+int places_lost(struct collector *c, struct file *f);
 /* `copy` goes on for `f`, whose content it has. Nothing of f is in flight. */
 void places_adopt(struct collector *c, struct file *copy, struct file *f);
 /* The file starts again at 0 as its next incarnation. */

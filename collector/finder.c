@@ -144,9 +144,10 @@ static struct file *successor(const struct log *log, const char *name, bool gz, 
     return NULL;
 }
 
-static void phantom(struct collector *c, struct log *log, const char *name)
+/* Stands before `before`; NULL: behind all. */
+static void phantom(struct collector *c, struct log *log, struct file *before, const char *name)
 {
-    struct file *f = fleet_file_new(&c->fleet, log, log->missing ? log->missed_before : NULL, name);
+    struct file *f = fleet_file_new(&c->fleet, log, before, name);
     static uint64_t count;
     if (!f)
         return;
@@ -181,9 +182,41 @@ void finder_settle_missed(struct collector *c, struct log *log, int64_t now_ns)
     }
     bool lost = log->missed > 0;
     log->missed = log->missed_top = 0;
-    if (lost)
-        phantom(c, log, log->base);
-    log->missing = false;
+    bool told = false;
+    for (struct file *f = log->files; f; f = f->next) {
+        if (lost && f->missed_before > 0) {
+            phantom(c, log, f, log->base);
+            told = true;
+        }
+        f->missed_before = 0;
+    }
+    if (lost && (log->missed_behind > 0 || !told))
+        phantom(c, log, NULL, log->base);
+    log->missed_behind = 0;
+}
+
+/* One came and was not met, nor is it the one that has the name now, which is younger. */
+static void note_missed(struct collector *c, struct log *log)
+{
+    struct file *f = fleet_file_named(&c->fleet, log, log->base);
+    if (f && f->early)
+        f->early = false;
+    else if (f)
+        f->missed_before++;
+    else
+        log->missed_behind++;
+}
+
+/* It was one of those that were not met, and they stand before the next file that was. */
+static void found_missed(struct file *f)
+{
+    uint16_t *count = &f->log->missed_behind;
+    while (f && f->missed_before == 0)
+        f = f->next;
+    if (f)
+        count = &f->missed_before;
+    if (*count > 0)
+        --*count;
 }
 
 /*
@@ -194,27 +227,28 @@ void finder_settle_missed(struct collector *c, struct log *log, int64_t now_ns)
 static void reckon(struct collector *c, struct log *log, int by)
 {
     int64_t now_ns = sl_monotonic_ns();
+    bool over = now_ns - log->top_ns >= BALANCE_NS;
+    /* Files that were there before the watch were met without having come. For a moment one may also be met
+       before its event is; what never came up to 0 for longer, until now, stands for none that come. */
+    if (over && log->missed_top < 0)
+        log->missed = (int16_t)(log->missed - log->missed_top);
     log->missed = (int16_t)(log->missed + by);
     log->missed_ns = now_ns;
-    log->missing = log->missing && log->missed > 0;
-    /* Files that were there before the watch were met without having come. For a moment one may also be met
-       before its event is; what never came up to 0 for longer stands for none that come. */
-    if (log->missed > log->missed_top)
+    if (over || log->missed > log->missed_top)
         log->missed_top = log->missed;
-    if (now_ns - log->top_ns >= BALANCE_NS) {
-        if (log->missed_top < 0)
-            log->missed = (int16_t)(log->missed - log->missed_top);
-        log->missed_top = log->missed;
+    if (over)
         log->top_ns = now_ns;
-    }
     turns_later(c, log->sandbox, MISSED_GRACE_NS);
 }
 
 void finder_met(struct collector *c, struct file *f)
 {
-    if (!f->met)
-        reckon(c, f->log, -1);
+    if (f->met)
+        return;
     f->met = true;
+    reckon(c, f->log, -1);
+    if (!f->had_base)
+        found_missed(f);
 }
 
 static void refuse(struct collector *c, struct log *log, const char *name)
@@ -267,10 +301,12 @@ static bool new_file(struct collector *c, struct log *log, const char *name, con
         say(SL_WARNING, "file.unreadable", log->folder, name, strerror(-r));
     }
     f->had_base = strcmp(name, log->base) == 0;
-    if (f->had_base && log->missing && !log->missed_before)
-        log->missed_before = f;
-    if (f->had_base)
+    if (f->had_base) {
+        f->missed_before = log->missed_behind;
+        log->missed_behind = 0;
+        f->early = true;
         finder_met(c, f);
+    }
     struct sandbox *s = log->sandbox;
     if (s->end == END_SAID)
         s->end = END_NONE;
@@ -283,8 +319,10 @@ static bool new_file(struct collector *c, struct log *log, const char *name, con
 /* A name of a listing that has gone. */
 static void listed_and_gone(struct collector *c, struct log *log, const char *name)
 {
-    if (!log->files && strcmp(name, log->base) == 0 && log->missed == 0)
-        reckon(c, log, 1); /* nothing else tells of it */
+    if (log->files || strcmp(name, log->base) != 0 || log->missed != 0)
+        return;
+    reckon(c, log, 1); /* nothing else tells of it */
+    log->missed_behind++;
 }
 
 static bool same(const struct file *f, const struct statx *st)
@@ -382,14 +420,12 @@ void finder_name(void *arg, struct folder *folder, const char *name, enum news n
     }
     if (news != NEWS_WRITTEN && news != NEWS_THERE)
         log->stirred = log->unlisted = true;
-    if ((news == NEWS_CREATED || news == NEWS_RENAMED) && strcmp(name, log->base) == 0)
+    bool came = (news == NEWS_CREATED || news == NEWS_RENAMED) && strcmp(name, log->base) == 0;
+    if (came)
         reckon(c, log, 1);
     finder_reconcile(c, log, name, news);
-    if (log->missed > 0 && !log->missing) {
-        /* the one that has the name now is younger; others that come are too */
-        log->missing = true;
-        log->missed_before = fleet_file_named(&c->fleet, log, log->base);
-    }
+    if (came)
+        note_missed(c, log);
     if (!log->files)
         fleet_ready(&c->fleet, log->sandbox); /* it may be one to forget (ends.c) */
 }
@@ -420,5 +456,5 @@ void finder_missed(void *arg, struct folder *folder)
     if (!log)
         log = new_log(c, folder, "", 0, &captures);
     if (log)
-        phantom(c, log, "");
+        phantom(c, log, NULL, "");
 }

@@ -232,8 +232,8 @@ void fleet_file_free(struct fleet *fleet, struct file *f)
     file_forget_joins(fleet, f);
     free(f->longer);
     free(f->head);
-    if (f->log->missed_before == f)
-        f->log->missed_before = f->next;
+    uint16_t *behind = f->next ? &f->next->missed_before : &f->log->missed_behind;
+    *behind = (uint16_t)(*behind + f->missed_before);
     fleet_file_rename(fleet, f, NULL);
     fleet_file_identify(fleet, f, &(struct identity){0});
     free(f);

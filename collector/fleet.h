@@ -76,17 +76,19 @@ struct file {
     uint64_t searched;   /* up to here there is no newline behind `at` */
     uint64_t size;       /* as last seen */
     uint64_t fingerprint;
-    int64_t grown_ns;    /* monotonic: when it was last seen to have grown */
-    int64_t behind_ns;   /* monotonic: since when it is not read to its end; 0: it is */
-    int64_t nameless_ns; /* monotonic: when it lost its name */
-    uint32_t in_flight;  /* blocks */
-    uint32_t life;       /* grows at every rewind: answers of an earlier life say nothing */
+    int64_t grown_ns;       /* monotonic: when it was last seen to have grown */
+    int64_t behind_ns;      /* monotonic: since when it is not read to its end; 0: it is */
+    int64_t nameless_ns;    /* monotonic: when it lost its name */
+    uint32_t in_flight;     /* blocks */
+    uint16_t missed_before; /* how many of log->missed came before it and behind the one before it */
+    uint32_t life;          /* grows at every rewind: answers of an earlier life say nothing */
     uint16_t fingerprint_bytes;
     uint8_t state;
     int fd;
     bool gz;
     bool dirty;    /* there may be something to read */
     bool met;      /* counted in log->missed */
+    bool early;    /* it was met as the one of the log's name, and an event that it came was not yet */
     bool had_base; /* the log's name is its own, or was last; until that is counted as a rotation */
     bool seen;     /* order.c, while it compares names */
     bool known;    /* the broker has a place of the source */
@@ -124,8 +126,7 @@ struct log {
     int64_t unsettled_ns; /* monotonic: since when the order can't be settled; 0: it can */
     int16_t missed;       /* times that the base name came, less the files met: what is left was never met */
     int16_t missed_top;   /* its highest value since top_ns */
-    bool missing; /* missed > 0, and what was not met came before `missed_before` (NULL: behind all) */
-    struct file *missed_before;
+    uint16_t missed_behind; /* how many of those came behind all files that are here */
     int64_t top_ns;
     int64_t missed_ns; /* monotonic: when it last changed */
     char container[SL_ID_MAX_BYTES];

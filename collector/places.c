@@ -302,14 +302,6 @@ int places_place(struct collector *c, struct file *f)
         if (r == 2 && sl_monotonic_ns() - f->grown_ns < COPY_GRACE_NS)
             return 0;
     }
-    if (f->log->chain_lost && !is_sibling(f)) {
-        r = any_left(c, s);
-        if (r < 0 || r == 2)
-            return r < 0 ? r : 0;
-        f->log->chain_lost = false;
-        f->heir = r == 1;
-        f->gap_reason = f->heir ? SL_GAP_SOURCE_VANISHED : SL_GAP_NONE;
-    }
     memcpy(f->source.key, key, 16);
     f->source.incarnation = 1;
     f->state = FILE_READING;
@@ -317,6 +309,18 @@ int places_place(struct collector *c, struct file *f)
     s->announced = 0;
     if (is_sibling(f))
         finder_met(c, f);
+    return 0;
+}
+
+int places_lost(struct collector *c, struct file *f)
+{
+    int r = any_left(c, f->log->sandbox);
+    if (r < 0 || r == 2)
+        return r < 0 ? r : 1;
+    f->log->chain_lost = false;
+    f->heir = r == 1;
+    if (f->heir)
+        f->gap_reason = SL_GAP_SOURCE_VANISHED;
     return 0;
 }
 

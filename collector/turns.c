@@ -426,6 +426,11 @@ static enum step step(struct collector *c, struct log *log)
         if (turn_of(log) != f)
             return STEP_AGAIN;
     }
+    if (fresh && log->chain_lost) {
+        r = places_lost(c, f);
+        if (r != 0)
+            return wait(c, log, r < 0 ? RETRY_NS : SETTLE_NS);
+    }
     uint64_t at = f->at;
     if (f->gap_reason != SL_GAP_NONE && f->sent == 0) {
         uint8_t reason = f->gap_reason;

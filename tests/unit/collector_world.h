@@ -9,6 +9,7 @@
 #pragma once
 #include "collector.h"
 #include "wire/timestamp.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -21,10 +22,18 @@
 
 #include <cmocka.h>
 
-enum { LINES_MAX = 200000, PLACES_MAX = 4096, ASKED_MAX = 256, PATH_ROOM = 320 };
+enum { LINES_MAX = 200000, PLACES_MAX = 4096, ASKED_MAX = 256, PATH_ROOM = 320, MARKS_MAX = 4096 };
 
-enum kind { STAMPED, NUMBERED, PACKED, COPIED, COPIED_PACKED };
-static const char *const kind_names[] = {"stamped", "numbered", "packed", "copied", "copied and packed"};
+enum kind { STAMPED, NUMBERED, PACKED, COPIED, COPIED_PACKED, DELETED };
+static const char *const kind_names[] = {"stamped", "numbered",          "packed",
+                                         "copied",  "copied and packed", "deleted"};
+
+/* Lines from here on stand in another file than those before. */
+struct mark {
+    unsigned line;
+    unsigned deaths; /* of the collector, before */
+    bool unseen;     /* no collector was there, or only just */
+};
 
 struct asked {
     nng_msg *message;
@@ -48,18 +57,28 @@ static struct {
     enum kind kind;
     unsigned written, turned, kept, lines_most;
     int fd;
+    bool removes; /* the folder may be removed at any moment */
+    bool removed;
+    struct mark marks[MARKS_MAX];
+    unsigned mark_count;
     /* the broker */
     struct sl_source_place places[PLACES_MAX];
     size_t place_count;
     uint32_t lines[LINES_MAX];
     uint32_t line_count, gaps;
+    uint32_t gap_places[LINES_MAX];   /* how many lines came before it */
+    uint32_t ended_lines, ended_gaps; /* what had come when the end was said */
+    unsigned refuses;                 /* one of so many blocks; 0: none */
     bool ended;
+    bool stalled; /* it does not answer */
     struct asked asked[ASKED_MAX];
     size_t asked_count;
     struct sl_client client;
     /* the collector */
     struct collector_options options;
     struct collector c;
+    unsigned deaths;
+    int64_t started_ns;
     bool up, connected;
     struct {
         unsigned opens, reads, stats, listings;
@@ -129,8 +148,18 @@ static inline const char *suffix_of_number(unsigned n, const char *ending)
     return text;
 }
 
+/* What is written from here on is in another file. */
+static inline void mark(void)
+{
+    assert_true(w.mark_count < MARKS_MAX);
+    w.marks[w.mark_count++] = (struct mark){.line = w.written,
+                                            .deaths = w.deaths,
+                                            .unseen = !w.up || w.now_ns - w.started_ns < 400 * SL_NS_PER_MS};
+}
+
 static inline void writer_reopen(void)
 {
+    mark();
     if (w.fd >= 0)
         close(w.fd);
     w.fd = open(path_of(""), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -141,6 +170,8 @@ static inline void writer_reopen(void)
 static inline void writer_write(unsigned count)
 {
     char text[512];
+    if (w.removed)
+        return;
     for (unsigned i = 0; i < count; i++) {
         int pad = (int)dice(w.lines_most);
         int n = snprintf(text, sizeof text, "%08u %.*s\n", w.written, pad,
@@ -186,10 +217,20 @@ static inline bool writer_move(const char *from, const char *to)
 static inline void writer_rotate(void)
 {
     struct stat st;
+    if (w.removed)
+        return;
     w.turned++;
     trace("rotate %u at line %u", w.turned, w.written);
+    if (w.kind == DELETED) {
+        unlink(path_of(""));
+        breathe();
+        writer_reopen();
+        return;
+    }
     if (w.kind == STAMPED) {
         writer_move(path_of(""), path_of(suffix_of_number(w.turned, "")));
+        if (w.turned > w.kept)
+            unlink(path_of(suffix_of_number(w.turned - w.kept, "")));
         writer_reopen();
         return;
     }
@@ -206,6 +247,7 @@ static inline void writer_rotate(void)
         writer_copy(path_of(""), path_of(".1"), false);
         trace("truncate at line %u", w.written);
         assert_int_equal(ftruncate(w.fd, 0), 0);
+        mark();
         breathe();
         if (w.kind == COPIED_PACKED) {
             writer_copy(path_of(".1"), path_of(".1.gz"), true);
@@ -218,6 +260,29 @@ static inline void writer_rotate(void)
     }
 }
 
+/* The sandbox's folder, file by file. */
+static inline void writer_remove(void)
+{
+    char folder[PATH_ROOM];
+    struct dirent *e;
+    if (w.removed)
+        return;
+    w.removed = true;
+    trace("remove at line %u", w.written);
+    snprintf(folder, sizeof folder, "%s/box", w.root);
+    DIR *dir = opendir(folder);
+    assert_non_null(dir);
+    while ((e = readdir(dir))) {
+        if (e->d_name[0] == '.')
+            continue;
+        assert_int_equal(unlinkat(dirfd(dir), e->d_name, 0), 0);
+        breathe();
+    }
+    closedir(dir);
+    assert_int_equal(rmdir(folder), 0);
+    breathe();
+}
+
 /* ---- what is counted, and where the other side may act ---- */
 
 static inline void between(void)
@@ -225,7 +290,9 @@ static inline void between(void)
     if (!w.restless || w.inside || dice(40) != 0)
         return;
     w.inside = true;
-    if (dice(3))
+    if (w.removes && dice(200) == 0)
+        writer_remove();
+    else if (dice(3))
         writer_write(1 + dice(3));
     else
         writer_rotate();
@@ -327,11 +394,20 @@ static inline struct sl_append_verdict judge(uint8_t kind, struct sl_slice item)
     if (kind == SL_RECORD_CHANGE) {
         struct sl_reader r = sl_reader(item);
         assert_int_equal(sl_change_decode(&r, &change), 0);
-        w.ended = w.ended || (change.fields & SL_CHANGE_STATE && change.state == SL_STOPPED);
+        if (change.fields & SL_CHANGE_STATE && change.state == SL_STOPPED) {
+            trace("stopped");
+            w.ended = true;
+            w.ended_lines = w.line_count;
+            w.ended_gaps = w.gaps;
+        }
         return v;
     }
     assert_int_equal(sl_block_check(item, &h), SL_BLOCK_OK);
     bool close = h.flags & SL_BLOCK_CLOSE;
+    if (w.refuses && dice(w.refuses) == 0) {
+        v.verdict = SL_REFUSED;
+        return v;
+    }
     v.verdict = judge_range(&h.range, close);
     if (v.verdict == SL_TAKEN && h.flags & SL_BLOCK_ALSO) {
         uint8_t also = judge_range(&h.also, true);
@@ -346,7 +422,8 @@ static inline struct sl_append_verdict judge(uint8_t kind, struct sl_slice item)
     place_of(h.range.source.key)->fingerprint_bytes = h.fingerprint_bytes;
     if (h.flags & SL_BLOCK_ALSO)
         take_range(&h.also, h.also.to, false);
-    w.gaps += (h.flags & SL_BLOCK_GAP) != 0;
+    if (h.flags & SL_BLOCK_GAP)
+        w.gap_places[w.gaps++] = w.line_count;
     trace(
         "taken: source %02x%02x/%u %llu..%llu open_from %llu lines %u first %u flags %u fp %u also %02x%02x",
         h.range.source.key[0], h.range.source.key[1], h.range.source.incarnation,
@@ -394,6 +471,11 @@ static inline void broker_answer(int fault, bool done)
         judge_message(&body, &answer);
     else if (head.type == SL_SOURCES && !fault)
         tell_places(&body, &answer);
+    else if (head.type == SL_MINE && !fault) {
+        sl_mine_answer_begin(&answer, 0);
+        if (w.place_count > 0 && !w.ended)
+            sl_id_write(&answer, sl_slice_of("box"));
+    }
     assert_false(answer.failed);
     nng_msg_free(a.message);
     if (head.type == SL_NOTICES && !fault)
@@ -509,6 +591,7 @@ static inline void collector_start(void)
                                        .arg = c};
     assert_int_equal(ship_new(&options, &c->fleet, &events, &c->ship), 0);
     w.up = true;
+    w.started_ns = w.now_ns;
     if (w.connected)
         broker_connects();
 }
@@ -521,6 +604,7 @@ static inline void collector_dies(unsigned done)
         return;
     trace("dies, %u of %zu done", done, w.asked_count);
     w.up = false;
+    w.deaths++;
     for (; done > 0 && w.asked_count > 0; done--)
         broker_answer(-ECONNRESET, true);
     while (w.asked_count > 0) /* gives back what a killed process would not have to */
@@ -545,6 +629,8 @@ static inline void world_turn(unsigned ms)
         ;
     watch_tick(c->watch, w.now_ns);
     turns_timers(c, w.now_ns);
+    if (w.removes)
+        ends_left(c, w.now_ns);
     ship_run(c->ship);
     ship_sync(c->ship);
     for (int i = 0; i < 64 && c->fleet.ready_first && ship_wants(c->ship, c->deep); i++) {
@@ -557,7 +643,7 @@ static inline void world_turn(unsigned ms)
         ship_flush(c->ship);
     }
     /* answers come in order, and now and then later */
-    while (w.connected && w.asked_count > 0 && (!w.restless || dice(6)))
+    while (w.connected && !w.stalled && w.asked_count > 0 && (!w.restless || dice(6)))
         broker_answer(0, true);
     w.inside = outer;
 }
@@ -568,6 +654,7 @@ static inline void world_begin(unsigned seed, enum kind kind)
     strcpy(w.root,
            access("/dev/shm", W_OK) == 0 ? "/dev/shm/collector-world-XXXXXX" : "/tmp/collector-world-XXXXXX");
     assert_non_null(mkdtemp(w.root));
+    trace("in %s", w.root);
     snprintf(w.spec, sizeof w.spec, "plain:%s/{sandbox}/*.log", w.root);
     w.options = (struct collector_options){.host = "here"};
     char folder[PATH_ROOM];
@@ -595,7 +682,7 @@ static inline void world_end(void)
 /* Everything that can happen by itself has happened. */
 static inline void world_rest(void)
 {
-    w.restless = false;
+    w.restless = w.stalled = false;
     if (!w.up)
         collector_start();
     if (!w.connected)

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What vanishes before it was stored is told: files that are deleted or replaced by rotation, and a folder
+ * that is removed, while the collector stands still or dies, while blocks are refused, and while answers are
+ * late or lost. Each line comes once and in order, or a gap stands in its place.
+ */
+#include "collector_world.h"
+
+/* Lines first..end-1 did not come. A whole file of which nothing was stored may be known to nobody when the
+ * collector died after it came, or was not there then. */
+static bool unknowable(unsigned first, unsigned end)
+{
+    for (unsigned i = 0; i < w.mark_count; i++) {
+        const struct mark *m = &w.marks[i];
+        unsigned next = i + 1 < w.mark_count ? m[1].line : w.written;
+        if (m->line >= end || next <= first || next == m->line)
+            continue;
+        if (m->line < first || next > end || (!m->unseen && m->deaths == w.deaths))
+            return false;
+    }
+    return true;
+}
+
+static bool gap_at(uint32_t place)
+{
+    for (uint32_t i = 0; i < w.gaps; i++)
+        if (w.gap_places[i] == place)
+            return true;
+    return false;
+}
+
+static void all_is_told(const char *what)
+{
+    unsigned due = 0;
+    for (uint32_t i = 0; i <= w.line_count; i++) {
+        unsigned line = i < w.line_count ? w.lines[i] : w.written;
+        if (line < due)
+            fail_msg("%s: place %u has line %u, %u was due", what, i, line, due);
+        if (line > due && !gap_at(i) && !unknowable(due, line)) {
+            tell();
+            fail_msg("%s: lines %u to %u of %u are missing before place %u of %u, no gap tells it", what, due,
+                     line - 1, w.written, i, w.line_count);
+        }
+        due = line + 1;
+    }
+    if (w.place_count == 0)
+        return;
+    if (!w.ended) {
+        tell();
+        fail_msg("%s: its end was not said", what);
+    }
+    if (w.ended_lines != w.line_count || w.ended_gaps != w.gaps)
+        fail_msg("%s: its end was said after %u lines and %u gaps of %u and %u", what, w.ended_lines,
+                 w.ended_gaps, w.line_count, w.gaps);
+}
+
+/* The collector does not look for so long; what is written meanwhile. */
+static void a_pause(void)
+{
+    trace("pause");
+    w.inside = true;
+    for (unsigned n = dice(12); n > 0; n--) {
+        w.now_ns += (int64_t)dice(1000) * SL_NS_PER_MS;
+        if (dice(3))
+            writer_write(1 + dice(10));
+        else
+            writer_rotate();
+        if (dice(30) == 0)
+            writer_remove();
+    }
+    w.inside = false;
+    trace("pause over");
+}
+
+static void a_life(unsigned seed, enum kind kind)
+{
+    char what[64];
+    world_begin(seed, kind);
+    w.removes = true;
+    w.kept = 1 + dice(3);
+    collector_start();
+    for (int i = 0; i < 6; i++)
+        world_turn(100);
+    w.restless = true;
+    for (int i = 0; i < 60 && !(w.removed && dice(4) == 0); i++) {
+        switch (dice(16)) {
+        case 0:
+            if (dice(2))
+                collector_dies(dice(3));
+            break;
+        case 1:
+        case 2:
+            if (!w.up)
+                collector_start();
+            break;
+        case 3:
+            if (w.connected)
+                broker_goes(dice(3));
+            break;
+        case 4:
+        case 5:
+            if (!w.connected)
+                broker_connects();
+            break;
+        case 6:
+        case 7:
+            writer_rotate();
+            break;
+        case 8:
+            world_turn(dice(2) ? dice(30) : dice(8000));
+            break;
+        case 9:
+            a_pause();
+            break;
+        case 10:
+            w.stalled = dice(2);
+            break;
+        case 11:
+            w.refuses = dice(3) ? 0 : 1 + dice(3);
+            break;
+        default:
+            writer_write(1 + dice(10));
+            world_turn(dice(10));
+        }
+    }
+    w.inside = true;
+    writer_remove();
+    w.inside = false;
+    w.refuses = 0;
+    world_rest();
+    snprintf(what, sizeof what, "%s, seed %u, %u turns", kind_names[kind], seed, w.turned);
+    all_is_told(what);
+    world_end();
+}
+
+/* SEED and SEEDS: these lives instead. Not all of stamped files are told yet. */
+static void lives(enum kind kind, const unsigned *seeds, unsigned count)
+{
+    const char *first = getenv("SEED"), *most = getenv("SEEDS");
+    if (!first) {
+        for (unsigned i = 0; i < count; i++)
+            a_life(seeds ? seeds[i] : i + 1, kind);
+        return;
+    }
+    unsigned seed = (unsigned)atol(first), left = most ? (unsigned)atol(most) : 1;
+    for (; left > 0; left--)
+        a_life(seed++, kind);
+}
+
+static void deleted_files_are_told(void **state)
+{
+    (void)state;
+    lives(DELETED, NULL, 60);
+}
+
+/* In each of them files vanished at two places. */
+static void stamped_files_that_vanish_at_two_places_are_told_at_both(void **state)
+{
+    static const unsigned seeds[] = {5, 15, 27, 52};
+    (void)state;
+    lives(STAMPED, seeds, sizeof seeds / sizeof seeds[0]);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(deleted_files_are_told),
+        cmocka_unit_test(stamped_files_that_vanish_at_two_places_are_told_at_both)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
