@@ -85,6 +85,7 @@ static struct connection *connection_new(struct server *s, struct lws *wsi, bool
     c->fd = lws_get_socket_fd(wsi);
     c->tls = lws_is_ssl(wsi);
     c->websocket = websocket;
+    c->until_close = s->stop_ns != 0;
     c->started_ns = c->last_sent_ns = sl_monotonic_ns();
     buffer_init(&c->body, 0, CONNECTION_BODY_MAX_BYTES);
     buffer_init(&c->out, CONNECTION_FRONT_BYTES, 64 << 20);
@@ -331,6 +332,12 @@ static int writeable(struct connection **slot)
 
 /* ---- requests ---- */
 
+static void stop(struct connection *c)
+{
+    if (c->handler && c->handler->stop && c->user && !c->aborted)
+        c->handler->stop(c->user);
+}
+
 static void start(struct connection *c)
 {
     if (c->answered)
@@ -341,6 +348,8 @@ static void start(struct connection *c)
         connection_abort(c);
     if (!c->answered && !c->aborted)
         c->handler->start(c);
+    if (c->server->stop_ns && !c->answered) /* it came while the others were told */
+        stop(c);
 }
 
 /* What the path takes. A browser that asks first is let on to a path that is none, to read what is wrong. */
@@ -390,7 +399,7 @@ static int http_request(struct server *s, struct lws *wsi, struct connection **s
     int verdict = door_verdict(wsi, &problem);
     if (verdict == DOOR_UNKNOWN)
         return -1;
-    c->until_close = door_behind(wsi);
+    c->until_close = c->until_close || door_behind(wsi);
     c->lingers = true; /* of what is closed below, a body or more may be on the way */
     if (verdict == DOOR_REFUSED || guard_request(s, r, &problem) != 0) {
         c->until_close = true;
@@ -571,7 +580,6 @@ void connections_stop(struct server *s)
     for (c = LIST_FIRST(&s->connections); c; c = next) {
         next = LIST_NEXT(c, all);
         c->until_close = true;
-        if (c->handler && c->handler->stop && c->user)
-            c->handler->stop(c->user);
+        stop(c);
     }
 }

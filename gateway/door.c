@@ -12,12 +12,16 @@
 #include <libwebsockets.h>
 #include <openssl/ssl.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 enum {
     CLOSE_S = 5, /* what a refused WebSocket has to take its close frame */
     DISCARD_MAX_BYTES = 1 << 20,
 };
+
+/* Who connects to ask something does so by then; browsers also connect to ask nothing yet. */
+#define FIRST_BYTE_NS (INT64_C(1) * 1000000000)
 
 enum mode {
     REQUESTS,
@@ -30,11 +34,13 @@ struct door {
     struct lws *wsi;
     int fd;
     enum mode mode;
+    bool asked;   /* a request has come */
     bool passed;  /* the last head that lws was given is a client's */
     bool behind;  /* TLS holds more than the request */
     bool refused; /* ... is ours, and head.problem is to be answered */
     unsigned close_code;
-    int64_t began_ns; /* monotonic: first byte of a request that is not whole yet; 0: none */
+    int64_t entered_ns; /* monotonic */
+    int64_t began_ns;   /* monotonic: first byte of a request that is not whole yet; 0: none */
     uint64_t body_left;
     size_t discarded;
     struct head head;
@@ -138,6 +144,7 @@ static ssize_t pass_head(struct door *d, const struct source *s, uint8_t *data, 
                         "a request's head may have 24 KiB");
         if (answer == HEAD_REFUSED)
             return refuse(d, s, data);
+        d->asked = true;
         if (answer == HEAD_MORE) {
             if (!before) {
                 d->began_ns = sl_monotonic_ns();
@@ -251,6 +258,7 @@ int door_enter(struct lws *wsi)
         return -ENOMEM;
     d->wsi = wsi;
     d->fd = fd;
+    d->entered_ns = sl_monotonic_ns();
     buffer_init(&d->kept, 0, 2 * HEAD_MAX_BYTES);
     buffer_init(&d->query, 0, HEAD_TARGET_MAX_BYTES);
     assert(!doors[fd]);
@@ -313,6 +321,20 @@ unsigned door_close_code(struct lws *wsi)
 {
     const struct door *d = lws_get_opaque_user_data(wsi);
     return d ? d->close_code : 0;
+}
+
+bool door_awaits(int64_t now_ns)
+{
+    for (size_t i = 0; i < door_count; i++) {
+        const struct door *d = doors[i];
+        int unread = 0;
+        if (!d || d->mode != REQUESTS)
+            continue;
+        if (d->began_ns || (!d->asked && now_ns - d->entered_ns < FIRST_BYTE_NS) ||
+            (ioctl(d->fd, FIONREAD, &unread) == 0 && unread > 0))
+            return true;
+    }
+    return false;
 }
 
 void door_tick(int64_t now_ns)

@@ -46,5 +46,7 @@ void door_frames(struct lws *wsi);
  * for.
  */
 unsigned door_close_code(struct lws *wsi);
+/* A request has begun to come, or is likely to: of a connection that has just been made none came yet. */
+bool door_awaits(int64_t now_ns);
 /* Once a second: hangs up on requests that take too long. */
 void door_tick(int64_t now_ns);

@@ -19,9 +19,11 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <netdb.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -280,6 +282,18 @@ static int probe(struct listener *l)
     return fault ? refuse("cannot listen on %s: %s", options.listen, strerror(fault)) : 0;
 }
 
+/* lws does not name it; nothing else here listens. */
+static int listening_fd(void)
+{
+    for (int fd = 0; fd < 1024; fd++) {
+        int listens = 0;
+        socklen_t bytes = sizeof listens;
+        if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &bytes) == 0 && listens)
+            return fd;
+    }
+    return -1;
+}
+
 static int open_lws(struct server *s, const struct listener *l)
 {
     static const lws_retry_bo_t alive = {.secs_since_valid_ping = PING_S,
@@ -315,7 +329,8 @@ static int open_lws(struct server *s, const struct listener *l)
     s->lws = lws_create_context(&info);
     if (s->lws)
         s->vhost = lws_create_vhost(s->lws, &info);
-    if (!s->vhost)
+    s->listen_fd = listening_fd();
+    if (!s->vhost || s->listen_fd < 0)
         return refuse("cannot listen on %s%s", options.listen, "");
     return 0;
 }
@@ -397,9 +412,40 @@ int server_open(struct server *s, int signal_fd)
     return 0;
 }
 
+/* ---- run, and end ---- */
+
+/*
+ * Whom the kernel has let in is answered: closing the socket resets those that lws did not accept yet, so it
+ * is closed in a moment in which there are none. lws 4.1.6 closes it with everything else only, so something
+ * that never becomes readable takes its place.
+ */
+static void stop_listening(struct server *s)
+{
+    struct pollfd waiting = {.fd = s->listen_fd, .events = POLLIN};
+    if (poll(&waiting, 1, 0) > 0)
+        return;
+    int silent = eventfd(0, EFD_CLOEXEC);
+    if (silent < 0 || dup3(silent, s->listen_fd, O_CLOEXEC) < 0)
+        sl_log(SL_WARNING, "listening.goes.on", "%s", "");
+    close(silent);
+    s->listen_fd = -1;
+}
+
+static bool over(struct server *s)
+{
+    if (!s->stop_ns)
+        return false;
+    int64_t now_ns = sl_monotonic_ns();
+    if (now_ns >= s->stop_ns)
+        return true;
+    if (s->listen_fd >= 0)
+        stop_listening(s);
+    return s->listen_fd < 0 && !s->connection_count && !door_awaits(now_ns);
+}
+
 void server_run(struct server *s)
 {
-    while (!s->stop_ns || (s->connection_count && sl_monotonic_ns() < s->stop_ns))
+    while (!over(s))
         if (lws_service(s->lws, 0) < 0)
             break;
 }

@@ -30,7 +30,8 @@ struct server {
     size_t freed_bytes; /* of readers that are gone, or do not read: to be given back to the system */
     size_t connection_count;
     size_t follower_count;
-    int tick_fd; /* every 100 ms */
+    int listen_fd; /* lws'; -1 once nobody is let in any more */
+    int tick_fd;   /* every 100 ms */
     int watch_fd;
     int signal_fd; /* lws owns both fds once adopted */
     int64_t started_ns;
@@ -42,6 +43,6 @@ struct server {
 /* > 0: one clear line was printed; the exit status: SERVER_MISUSED is an option's fault. */
 enum { SERVER_REFUSED = 1, SERVER_MISUSED = 2 };
 int server_open(struct server *s, int signal_fd);
-/* Until SIGTERM and the readers' grace after it. */
+/* Until SIGTERM, and until who had come by then is answered, or the grace is over. */
 void server_run(struct server *s);
 void server_close(struct server *s);
