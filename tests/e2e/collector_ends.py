@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """When a sandbox is over, what it is labelled with, what is a gap, and what is not collected at all."""
+import ctypes
 import gzip
 import json
 import os
@@ -9,6 +10,8 @@ import time
 
 from collector_direct import Direct, compare, in_background, write_steadily
 from harness import SAMPLES, Source, Sse, System, main, rfc3339, until
+
+AT_FDCWD, RENAME_EXCHANGE = -100, 2
 
 
 def an_exit_code_ends_a_sandbox_after_its_last_line():
@@ -169,12 +172,13 @@ def a_damaged_gz_costs_its_rest():
 
 def nothing_but_regular_files_below_the_root_is_opened():
     with Direct(["plain:LOGS/{sandbox}/*.log"]) as s:
-        secret = s.dir + "/secret"
-        with open(secret, "w") as f:
-            f.write("root:secret\n")
+        secret, twice = s.dir + "/secret", s.dir + "/twice"  # the one has one link, so that nothing but its place speaks against it
+        for path in (secret, twice):
+            with open(path, "w") as f:
+                f.write("root:secret\n")
         os.mkdir(s.logs + "/bad")
         os.symlink(secret, s.logs + "/bad/link.log")
-        os.link(secret, s.logs + "/bad/hard.log")
+        os.link(twice, s.logs + "/bad/hard.log")
         os.mkfifo(s.logs + "/bad/fifo.log")
         os.mkdir(s.logs + "/bad/folder.log")
         outside = s.dir + "/outside"
@@ -195,19 +199,24 @@ def nothing_but_regular_files_below_the_root_is_opened():
         until(lambda: s.metric("refused_files_total") >= 3 and s.metric("invalid_ids_total") >= 2, 5, "refusals counted")
         assert [o["line"] for o in s.lines("bad")] == [b"good"]
         assert s.state("linked") is None
-        # a race: the name is swapped between a file and a link to the secret
-        stop = time.monotonic() + 1
-        while time.monotonic() < stop:
-            name = s.logs + "/bad/swap.log"
-            with open(name + "-", "w") as f:
+        # a race: a file and a link to the secret change places all the time, so that one is looked at and the other opened
+        names = [f"{s.logs}/bad/swap{i}.log".encode() for i in range(4)]
+        for i, name in enumerate(names):
+            with open(name, "w") as f:
                 f.write("mine\n")
-            os.rename(name + "-", name)
-            os.symlink(secret, name + "+")
-            os.rename(name + "+", name)
-            os.unlink(name)
-        time.sleep(0.3)
+            os.symlink(secret, name + b"+")
+        exchange, stop = ctypes.CDLL(None).renameat2, time.monotonic() + 2
+        while time.monotonic() < stop:
+            for name in names * 50:
+                assert exchange(AT_FDCWD, name, AT_FDCWD, name + b"+", RENAME_EXCHANGE) == 0
+            with open(s.dir + "/new", "w") as f:  # the one that is known is not opened again
+                f.write("mine\n")
+            os.rename(s.dir + "/new", name)
+        with open(s.logs + "/bad/good.log", "a") as f:
+            f.write("last\n")
+        until(lambda: b"last" in {o["line"] for o in s.lines("bad")}, 20, "what came after the race")
         text = {o["line"] for o in s.lines("bad")}
-        assert text <= {b"good", b"mine"}, text
+        assert text <= {b"good", b"mine", b"last"}, text
 
 
 def any_bytes_come_through_exactly():
