@@ -25,6 +25,7 @@ struct collector {
     int64_t left_ns;    /* monotonic: not to be asked before */
     bool left_asked, left_done;
     bool deep;                 /* the last round of turns left files with more to read */
+    bool turned;               /* turns were taken since the lag was measured */
     unsigned unwatched_rounds; /* how often in a row publish() saw folders that inotify gives no news of */
     struct counts {
         struct sl_counter lines, bytes, blocks, malformed, rotations, truncations, requests, sent_bytes,

@@ -14,15 +14,27 @@
 
 /* ---- opening ---- */
 
+/* But for the generation, which has to be asked for. */
+static struct identity identity_of(const struct statx *st)
+{
+    struct identity i = {.device = (uint64_t)st->stx_dev_major << 32 | st->stx_dev_minor,
+                         .inode = st->stx_ino};
+    if (st->stx_mask & STATX_BTIME)
+        i.birth_ns = (int64_t)st->stx_btime.tv_sec * SL_NS_PER_S + st->stx_btime.tv_nsec;
+    return i;
+}
+
+static bool is_same(const struct identity *a, const struct identity *b)
+{
+    return a->inode == b->inode && a->device == b->device && a->birth_ns == b->birth_ns;
+}
+
 static int identify(int fd, struct identity *ret, uint64_t *ret_size, uint32_t *ret_links, bool *ret_regular)
 {
     struct statx st;
     if (statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &st) < 0)
         return -errno;
-    *ret =
-        (struct identity){.device = (uint64_t)st.stx_dev_major << 32 | st.stx_dev_minor, .inode = st.stx_ino};
-    if (st.stx_mask & STATX_BTIME)
-        ret->birth_ns = (int64_t)st.stx_btime.tv_sec * SL_NS_PER_S + st.stx_btime.tv_nsec;
+    *ret = identity_of(&st);
     *ret_size = st.stx_size;
     *ret_links = st.stx_nlink;
     *ret_regular = S_ISREG(st.stx_mode);
@@ -113,8 +125,7 @@ int tail_open(struct fleet *fleet, struct file *f)
         return r;
     const struct identity *had = &f->identity;
     if (had->inode &&
-        (had->inode != identity.inode || had->device != identity.device ||
-         had->birth_ns != identity.birth_ns || (had->generation && had->generation != identity.generation))) {
+        (!is_same(had, &identity) || (had->generation && had->generation != identity.generation))) {
         close(fd);
         return TAIL_GONE;
     }
@@ -151,6 +162,17 @@ void tail_key(struct sl_slice host, const struct identity *identity, uint8_t ret
     XXH128_canonical_t canonical;
     XXH128_canonicalFromHash(&canonical, XXH3_128bits(w.data, w.bytes));
     memcpy(ret_key, canonical.digest, 16);
+}
+
+bool tail_unchanged(const struct log *log)
+{
+    const struct file *f = log->files;
+    struct statx st;
+    if (!f || f->next || f->phantom || f->gz || !f->name || strcmp(f->name, log->base) != 0 ||
+        folder_statx(log->folder, f->name, &st) < 0)
+        return false;
+    struct identity now = identity_of(&st);
+    return S_ISREG(st.stx_mode) && st.stx_nlink == 1 && st.stx_size == f->size && is_same(&f->identity, &now);
 }
 
 /* ---- reading ---- */

@@ -24,6 +24,8 @@ enum {
    seen by the sweep alone. */
 static const int64_t WATCHED_SWEEP_NS = INT64_C(10) * SL_NS_PER_S;
 static const int64_t UNWATCHED_SWEEP_NS = INT64_C(500) * SL_NS_PER_MS;
+/* Folders whose time comes one by one are swept together: waking for each costs as much as looking at it. */
+static const int64_t SWEEP_TOGETHER_NS = INT64_C(20) * SL_NS_PER_MS;
 static const int64_t ROOT_RETRY_NS = INT64_C(50) * SL_NS_PER_MS;
 /* Two changes within one tick of the kernel's coarse clock have one mtime: within this time it proves
  * nothing. */
@@ -508,7 +510,8 @@ static void look_for_roots(struct watch *w)
     }
 }
 
-static void sweep_queue(struct watch *w, struct queue *q, int64_t now_ns)
+/* Returns when to go on. */
+static int64_t sweep_queue(struct watch *w, struct queue *q, int64_t now_ns)
 {
     for (int i = 0; i < SWEEPS_A_TICK && q->first && q->first->due_ns <= now_ns; i++) {
         struct folder *f = q->first;
@@ -516,6 +519,12 @@ static void sweep_queue(struct watch *w, struct queue *q, int64_t now_ns)
         queue_add(w, f, now_ns);
         sweep_folder(w, f);
     }
+    if (!q->first)
+        return INT64_MAX;
+    int64_t together_ns = now_ns + SWEEP_TOGETHER_NS;
+    if (q->first->due_ns <= now_ns)
+        return now_ns;
+    return q->first->due_ns > together_ns ? q->first->due_ns : together_ns;
 }
 
 int64_t watch_tick(struct watch *w, int64_t now_ns)
@@ -526,14 +535,12 @@ int64_t watch_tick(struct watch *w, int64_t now_ns)
     }
     if (w->listings)
         list_some(w, w->listings, w->listings->listing, false);
-    sweep_queue(w, &w->watched, now_ns);
-    sweep_queue(w, &w->unwatched, now_ns);
-    int64_t due_ns = w->roots_due_ns;
-    if (w->watched.first && w->watched.first->due_ns < due_ns)
-        due_ns = w->watched.first->due_ns;
-    if (w->unwatched.first && w->unwatched.first->due_ns < due_ns)
-        due_ns = w->unwatched.first->due_ns;
-    return w->listings ? now_ns : due_ns;
+    int64_t watched_ns = sweep_queue(w, &w->watched, now_ns);
+    int64_t unwatched_ns = sweep_queue(w, &w->unwatched, now_ns);
+    int64_t due_ns = watched_ns < unwatched_ns ? watched_ns : unwatched_ns;
+    if (w->listings)
+        return now_ns;
+    return w->roots_due_ns < due_ns ? w->roots_due_ns : due_ns;
 }
 
 bool watch_listed(const struct watch *w)

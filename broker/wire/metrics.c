@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum series_kind { SERIES_COUNTER, SERIES_GAUGE, SERIES_HISTOGRAM };
@@ -171,6 +172,9 @@ static void render_value(FILE *out, const char *name, const char *type, const ch
 /* Entries of /proc/self/fd without the one that this look takes. */
 static long open_fds(void)
 {
+    struct stat st;
+    if (stat("/proc/self/fd", &st) == 0 && st.st_size > 0) /* since Linux 6.2; 20,000 names take 8 ms */
+        return (long)st.st_size;
     DIR *dir = opendir("/proc/self/fd");
     if (!dir)
         return -1;
