@@ -23,6 +23,10 @@
 
 enum { TURN_REQUESTS_MAX = 64 }; /* of one link, until the others have their turn */
 
+/* What brokers say to each other: stops.c's words begin with 0 or 1; this one goes on with instance and host.
+ */
+enum { NOTE_BEGIN = 2, NOTE_BEGIN_BYTES = 1 + 8 };
+
 void home_wake(void *arg)
 {
     const struct home *h = arg;
@@ -43,9 +47,45 @@ void home_grown(void *arg, struct sl_slice sandbox)
     exports_grown(h->exports);
 }
 
+/*
+ * A collector's process has begun, here or at another broker on the same store: nothing of one of its host
+ * that was before it is taken any more. The others hear of it a moment later than its first lines may come.
+ */
+static void begin(struct home *h, struct sl_request *request)
+{
+    uint64_t instance;
+    if (sl_begin_decode(&request->body, &instance) != SL_STATUS_OK || request->role != SL_ROLE_COLLECTOR) {
+        sl_count(&h->counts.refused, 1);
+        sl_request_refuse(request, SL_STATUS_MALFORMED, "not the word of a collector that named its host");
+        return;
+    }
+    if (sl_server_begin(h->ingest_link, request, instance)) {
+        uint8_t note[STORE_NOTE_MAX_BYTES] = {NOTE_BEGIN};
+        size_t bytes = strlen(request->host);
+        if (NOTE_BEGIN_BYTES + bytes <= sizeof note) {
+            sl_store64(note + 1, instance);
+            memcpy(note + NOTE_BEGIN_BYTES, request->host, bytes);
+            store_tell(h->store, sl_slice(note, NOTE_BEGIN_BYTES + bytes));
+        }
+    }
+    nng_msg *answer;
+    struct sl_writer w;
+    if (sl_answer_new(request, SL_STATUS_OK, 0, &answer, &w) == 0)
+        sl_request_answer(request, answer, &w);
+    else
+        sl_request_refuse(request, SL_STATUS_UNAVAILABLE, "out of memory");
+}
+
 void home_told(void *arg, struct sl_slice note)
 {
     struct home *h = arg;
+    if (note.bytes > NOTE_BEGIN_BYTES && note.data[0] == NOTE_BEGIN) {
+        if (h->ingest_link)
+            sl_server_fence(h->ingest_link,
+                            sl_slice(note.data + NOTE_BEGIN_BYTES, note.bytes - NOTE_BEGIN_BYTES),
+                            sl_load64(note.data + 1));
+        return;
+    }
     if (h->stops)
         stops_told(h->stops, note, sl_monotonic_ns());
 }
@@ -77,6 +117,9 @@ static bool take_ingest(struct home *h, int64_t now_ns)
             break;
         case SL_MINE:
             ingest_mine(h->ingest, request, stops_collectors(h->stops, sl_slice_of(request->host)));
+            break;
+        case SL_BEGIN:
+            begin(h, request);
             break;
         default:
             unknown(h, request);

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/random.h>
 
 enum {
     WINDOW = 8,
@@ -465,10 +466,16 @@ int ship_new(const struct ship_options *options, struct fleet *fleet, const stru
         return -ENOMEM;
     ship->fleet = fleet;
     ship->events = *events;
+    uint64_t instance;
+    if (getrandom(&instance, sizeof instance, 0) != (ssize_t)sizeof instance) {
+        free(ship);
+        return -EIO;
+    }
     struct sl_client_options client = {.urls = options->urls,
                                        .url_count = options->url_count,
                                        .role = SL_ROLE_COLLECTOR,
                                        .host = options->host,
+                                       .instance = instance | 1, /* not 0 */
                                        .keys = options->keys,
                                        .changed = changed,
                                        .arg = ship};

@@ -33,6 +33,7 @@ enum {
      * is killed does. */
     REDIAL_AFTER_MS = 2000,
     HELLO_WITHIN_MS = 5000,
+    BEGIN_WITHIN_MS = 60000,
     BACKOFF_MIN_MS = 50,
     BACKOFF_MAX_MS = 5000,
     TIMEOUT_MAX_MS = 24 * 3600 * 1000,
@@ -46,6 +47,7 @@ struct sl_client {
     char *urls[URLS_MAX];
     size_t url_count;
     size_t url;
+    uint64_t instance;
     uint8_t role;
     char host[SL_HOST_MAX_BYTES + 1];
     struct sl_link_keys *keys;
@@ -272,6 +274,21 @@ static void say_hello(struct sl_client *c, const uint8_t *nonce)
     send_now(c, r);
 }
 
+static void on_begun(void *arg, int fault, const struct sl_message_head *head, struct sl_reader *body)
+{
+    (void)arg, (void)fault, (void)head, (void)body; /* a broker that does not know it does without */
+}
+
+static void say_begin(struct sl_client *c)
+{
+    nng_msg *message;
+    struct sl_writer w;
+    if (!c->instance || sl_client_message_new(SL_BEGIN, sizeof c->instance, &message, &w) != 0)
+        return;
+    sl_begin_encode(&w, c->instance);
+    sl_client_ask(c, message, &w, BEGIN_WITHIN_MS, on_begun, NULL);
+}
+
 static void on_welcome(struct sl_client *c, const struct sl_message_head *head, struct sl_reader *body)
 {
     struct sl_welcome welcome;
@@ -285,6 +302,7 @@ static void on_welcome(struct sl_client *c, const struct sl_message_head *head, 
         c->failures = 0;
         c->why[0] = 0;
         c->heard_ns = c->since_ns;
+        say_begin(c);
         if (c->changed)
             c->changed(c->arg, true, welcome.epoch, "");
         return;
@@ -557,6 +575,7 @@ static int client_init(struct sl_client *c, const struct sl_client_options *opti
     c->failed_last = &c->failed;
     c->bell.kind = LINK_LETTER_PIPE;
     c->role = options->role;
+    c->instance = options->instance;
     c->changed = options->changed;
     c->arg = options->arg;
     c->state = STATE_RESTING;

@@ -23,8 +23,9 @@ struct sl_client;
 struct sl_client_options {
     const char *const *urls; /* 1 to 16; tcp://, ipc://, tls+tcp:// */
     size_t url_count;
-    uint8_t role;              /* enum sl_role */
-    const char *host;          /* collector's host name, or "" */
+    uint8_t role;      /* enum sl_role */
+    const char *host;  /* collector's host name, or "" */
+    uint64_t instance; /* names this process among those of its host: BEGIN says it; 0: it is not said */
     struct sl_link_keys *keys; /* NULL: none. A reference is taken */
     void (*wake)(
         void *arg); /* from any thread: call sl_client_run() soon. NULL: poll sl_client_fd() instead */

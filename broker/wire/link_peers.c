@@ -4,6 +4,7 @@
 
 #include <nng/nng.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { GONE_KEPT_MS = 5000 }; /* messages that nng had read are delivered by then */
 
@@ -68,6 +69,37 @@ void link_peers_each(struct link_peers *peers, void (*each)(struct link_peer *pe
     for (size_t i = 0; i < LINK_PEER_BUCKETS; i++)
         for (struct link_peer *peer = peers->bucket[i]; peer; peer = peer->next)
             each(peer);
+}
+
+static void fence(struct link_peer *peer)
+{
+    peer->fenced = true;
+    if (!peer->gone)
+        nng_pipe_close((nng_pipe){.id = peer->id});
+}
+
+bool link_peers_begin(struct link_peers *peers, struct link_peer *peer, uint64_t instance)
+{
+    bool first = true;
+    peer->instance = instance;
+    for (size_t i = 0; i < LINK_PEER_BUCKETS; i++)
+        for (struct link_peer *other = peers->bucket[i]; other; other = other->next)
+            if (other != peer && other->instance == instance && strcmp(other->host, peer->host) == 0) {
+                first = false;
+                fence(other);
+            }
+    if (first)
+        link_peers_fence(peers, peer->host, instance);
+    return first;
+}
+
+void link_peers_fence(struct link_peers *peers, const char *host, uint64_t instance)
+{
+    for (size_t i = 0; i < LINK_PEER_BUCKETS; i++)
+        for (struct link_peer *peer = peers->bucket[i]; peer; peer = peer->next)
+            if (peer->role == SL_ROLE_COLLECTOR && peer->instance != instance &&
+                strcmp(peer->host, host) == 0)
+                fence(peer);
 }
 
 void link_peers_free_all(struct link_peers *peers)

@@ -27,7 +27,9 @@ struct link_peer {
     bool has_nonce;
     uint8_t nonce[LINK_NONCE_BYTES];
     char host[SL_HOST_MAX_BYTES + 1];
-    size_t held; /* its requests in the daemon's hands or on their way back */
+    uint64_t instance; /* from its BEGIN; 0: none said */
+    bool fenced;       /* nothing of it is taken any more */
+    size_t held;       /* its requests in the daemon's hands or on their way back */
     int64_t gone_ns;
 };
 
@@ -43,6 +45,9 @@ void link_peer_mark_gone(struct link_peer *peer, int64_t now_ns);
 /* Finds connections that went unseen, and frees entries that are gone for a while and hold nothing. */
 void link_peers_sweep(struct link_peers *peers, int64_t now_ns);
 void link_peers_each(struct link_peers *peers, void (*each)(struct link_peer *peer));
+/* For sl_server_begin() and sl_server_fence(), which see. */
+bool link_peers_begin(struct link_peers *peers, struct link_peer *peer, uint64_t instance);
+void link_peers_fence(struct link_peers *peers, const char *host, uint64_t instance);
 /* Connections of that role that are there now. */
 size_t link_peers_count(const struct link_peers *peers, uint8_t role);
 void link_peers_free_all(struct link_peers *peers);

@@ -485,6 +485,10 @@ struct sl_request *sl_server_next(struct sl_server *s)
                 s->ready_last = &s->ready;
             slot->next = NULL;
             slot->state = SLOT_HELD;
+            if (slot->peer->fenced) {
+                slot_drop(slot);
+                continue;
+            }
             return &slot->request;
         }
         take_letters(s);
@@ -568,6 +572,21 @@ void sl_server_renew(struct sl_server *s, uint64_t epoch, bool drop)
     s->epoch = epoch;
     if (drop)
         link_peers_each(&s->peers, drop_peer);
+}
+
+bool sl_server_begin(struct sl_server *s, const struct sl_request *request, uint64_t instance)
+{
+    return link_peers_begin(&s->peers, slot_of(request)->peer, instance);
+}
+
+void sl_server_fence(struct sl_server *s, struct sl_slice host, uint64_t instance)
+{
+    char name[SL_HOST_MAX_BYTES + 1];
+    if (host.bytes >= sizeof name)
+        return;
+    memcpy(name, host.data, host.bytes);
+    name[host.bytes] = 0;
+    link_peers_fence(&s->peers, name, instance);
 }
 
 void sl_server_set_keys(struct sl_server *s, struct sl_link_keys *keys)

@@ -57,6 +57,17 @@ uint64_t sl_server_refused(struct sl_server *s);
 uint16_t sl_server_port(const struct sl_server *s);
 /* The next request in order of arrival, or NULL. */
 struct sl_request *sl_server_next(struct sl_server *s);
+/*
+ * What a process left on its way when it was killed may arrive after its successor's first words, and would
+ * then stand behind what is newer. So the asker of BEGIN says which process of its host it is (not 0), and
+ * what was connected before is fenced: closed, and what still comes of it is dropped unseen. Fenced are the
+ * asker's own earlier connections, and, when no connection named this instance in the last seconds, those of
+ * all others of the host. Others that live come again, named already, and fence nobody: so several processes
+ * of one host name are connected side by side. True: this was the first that was heard of the instance.
+ */
+bool sl_server_begin(struct sl_server *s, const struct sl_request *request, uint64_t instance);
+/* The same for all connections of the host that are not the instance's, which is connected elsewhere. */
+void sl_server_fence(struct sl_server *s, struct sl_slice host, uint64_t instance);
 /* A peer's connections come and go unseen, but a request whose connection is gone may be dropped early. */
 bool sl_request_alive(const struct sl_request *request);
 /* Fresh answer with head written (status 0) and room for `capacity` body bytes. Fault: -ENOMEM. */

@@ -51,7 +51,7 @@ int sl_message_open(struct sl_reader *r, struct sl_message_head *ret)
     head.id = sl_read_u64(&at);
     if (at.failed || magic != SL_MESSAGE_MAGIC || version == 0)
         return SL_STATUS_MALFORMED;
-    if (version > SL_MESSAGE_VERSION || head.type > SL_MINE) {
+    if (version > SL_MESSAGE_VERSION || head.type > SL_BEGIN) {
         *ret = head;
         return SL_STATUS_NEWER;
     }

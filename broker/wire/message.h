@@ -45,6 +45,7 @@ enum sl_message_type {
     SL_CONSUMERS = 13, /* query: all consumers */
     SL_FORGET = 14,    /* query: forgets a consumer */
     SL_MINE = 15,      /* ingest: which running sandboxes are of the asker's host? */
+    SL_BEGIN = 16,     /* ingest: which process of its host the asker is */
 };
 
 enum sl_status {
@@ -182,6 +183,11 @@ void sl_mine_encode(struct sl_writer *w, uint64_t page);
 int sl_mine_decode(struct sl_reader *r, uint64_t *ret_page);
 void sl_mine_answer_begin(struct sl_writer *w, uint64_t next_page);
 int sl_mine_answer_open(struct sl_reader *r, uint64_t *ret_next_page);
+
+/* ---- BEGIN: body u64 instance, not 0; the answer: nothing
+ * ---------------------------------------------- */
+void sl_begin_encode(struct sl_writer *w, uint64_t instance);
+int sl_begin_decode(struct sl_reader *r, uint64_t *ret_instance);
 
 /* ---- READ
  * ---------------------------------------------------------------------------------------------------- */

@@ -187,3 +187,19 @@ int sl_mine_answer_open(struct sl_reader *r, uint64_t *ret_next_page)
     *ret_next_page = next_page;
     return SL_STATUS_OK;
 }
+
+/* ---- BEGIN ---- */
+
+void sl_begin_encode(struct sl_writer *w, uint64_t instance)
+{
+    sl_write_u64(w, instance);
+}
+
+int sl_begin_decode(struct sl_reader *r, uint64_t *ret_instance)
+{
+    uint64_t instance = sl_read_u64(r);
+    int status = message_end(r, instance != 0);
+    if (status == SL_STATUS_OK)
+        *ret_instance = instance;
+    return status;
+}

@@ -90,6 +90,10 @@ static void read_request(struct sl_reader *r, uint8_t type)
     case SL_MINE:
         (void)sl_mine_decode(r, &seen);
         break;
+    case SL_BEGIN:
+        if (sl_begin_decode(r, &seen) == 0)
+            assert(seen != 0);
+        break;
     case SL_READ:
         if (sl_read_open(r, &read) != 0)
             break;

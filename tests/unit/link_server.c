@@ -352,6 +352,111 @@ static void an_answer_that_did_not_fit_becomes_a_refusal(void **state)
     PAIR_UNTIL(p, p->answered == 1);
 }
 
+/* ---- processes of one host ---- */
+
+struct two {
+    struct sl_client *other; /* the second process */
+    bool connected;          /* it is */
+    int changes;             /* of its connection */
+    int begun;               /* BEGINs heard */
+    int first;               /* of those, the first of their instance */
+    int taken;               /* other requests */
+    bool late;               /* the first process asks something while the second one's word is at the door */
+};
+
+static void two_changed(void *arg, bool connected, uint64_t epoch, const char *why)
+{
+    struct two *two = arg;
+    (void)epoch, (void)why;
+    two->connected = connected;
+    two->changes++;
+}
+
+static void two_request(struct pair *p, struct sl_request *request)
+{
+    struct two *two = p->user;
+    if (request->head.type != SL_BEGIN) {
+        two->taken++;
+        pair_answer(request, 0);
+        return;
+    }
+    uint64_t instance;
+    assert_int_equal(sl_begin_decode(&request->body, &instance), 0);
+    if (two->late && instance == 2) {
+        pair_ask(p, 7, 0, 30000);
+        sl_client_run(p->client);
+        struct pollfd arrived = {.fd = sl_server_fd(p->server), .events = POLLIN};
+        assert_int_equal(poll(&arrived, 1, 30000), 1);
+    }
+    two->begun++;
+    two->first += sl_server_begin(p->server, request, instance);
+    pair_answer(request, 0);
+}
+
+static struct sl_client *two_dial(struct pair *p, uint64_t instance,
+                                  void (*changed)(void *arg, bool connected, uint64_t epoch, const char *why),
+                                  void *arg)
+{
+    struct sl_client *client;
+    assert_int_equal(sl_client_new(&(struct sl_client_options){.urls = &(const char *){p->url[0]},
+                                                               .url_count = 1,
+                                                               .role = SL_ROLE_COLLECTOR,
+                                                               .host = "host-1",
+                                                               .instance = instance,
+                                                               .changed = changed,
+                                                               .arg = arg},
+                                   &client),
+                     0);
+    return client;
+}
+
+/*
+ * A collector was killed in a cut network. Its successor had the newer file's lines stored when the network
+ * was mended, and then came, retransmitted, a block of the older file, and stood behind them.
+ */
+static void what_a_process_left_on_its_way_is_dropped_when_its_successor_begins(void **state)
+{
+    struct pair *p = *state;
+    struct two two = {.late = true};
+    p->user = &two;
+    p->on_request = two_request;
+    pair_serve(p);
+    p->client = two_dial(p, 1, pair_changed, p);
+    PAIR_UNTIL(p, two.begun == 1);
+    pair_ask(p, 6, 0, 30000);
+    PAIR_UNTIL(p, p->answered == 1);
+    assert_int_equal(two.taken, 1);
+    two.other = two_dial(p, 2, two_changed, &two);
+    PAIR_UNTIL(p, (sl_client_run(two.other), p->answered == 2));
+    assert_int_equal(p->last_fault, -ECONNRESET);
+    assert_int_equal(two.taken, 1);
+    sl_client_free(two.other);
+}
+
+static void processes_of_one_host_that_live_are_connected_side_by_side(void **state)
+{
+    struct pair *p = *state;
+    struct two two = {0};
+    p->user = &two;
+    p->on_request = two_request;
+    pair_serve(p);
+    p->client = two_dial(p, 1, pair_changed, p);
+    PAIR_UNTIL(p, p->connected && two.begun == 1);
+    two.other = two_dial(p, 2, two_changed, &two);
+    /* It is let go once, and when it has come again the other one is not. */
+    PAIR_UNTIL(p, (sl_client_run(two.other), two.begun == 3));
+    PAIR_UNTIL(p, (sl_client_run(two.other), p->connected && p->changes == 3));
+    pair_ask(p, 1, 0, 30000);
+    PAIR_UNTIL(p, (sl_client_run(two.other), p->answered == 1));
+    assert_true(two.connected && two.changes == 1 && two.first == 2 && p->changes == 3);
+    /* The word of another broker, where a third one is. */
+    sl_server_fence(p->server, sl_slice_of("host-2"), 3);
+    sl_server_fence(p->server, sl_slice_of("host-1"), 2);
+    PAIR_UNTIL(p, (sl_client_run(two.other), two.begun == 4 && p->connected));
+    assert_true(two.connected && two.changes == 1 && two.first == 2 && p->changes == 5);
+    sl_client_free(two.other);
+}
+
 /* ---- listening ---- */
 
 static int listen_fault(const char *url)
@@ -404,6 +509,8 @@ int main(void)
         TEST(an_oversize_message_closes_its_connection_and_takes_no_memory),
         TEST(a_refusal_carries_its_sentence),
         TEST(an_answer_that_did_not_fit_becomes_a_refusal),
+        TEST(what_a_process_left_on_its_way_is_dropped_when_its_successor_begins),
+        TEST(processes_of_one_host_that_live_are_connected_side_by_side),
         TEST(an_address_that_can_not_be_had_is_told),
         TEST(a_dead_brokers_socket_file_is_taken_over),
     };

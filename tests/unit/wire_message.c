@@ -250,6 +250,17 @@ static int mine_decode(struct sl_reader *r)
     assert_true(status != SL_STATUS_OK || page == 13);
     return status;
 }
+static void begin_write(struct sl_writer *w)
+{
+    sl_begin_encode(w, 15);
+}
+static int begin_decode(struct sl_reader *r)
+{
+    uint64_t instance = 0;
+    int status = sl_begin_decode(r, &instance);
+    assert_true(status != SL_STATUS_OK || instance == 15);
+    return status;
+}
 static void mine_answer_write(struct sl_writer *w)
 {
     sl_mine_answer_begin(w, 14);
@@ -399,6 +410,7 @@ static const struct sample samples[] = {
     {"notices_answer", notices_answer_write, notices_answer_decode, true, "0c0000000000000003626f7803613a62"},
     {"mine", mine_write, mine_decode, false, "0d00000000000000"},
     {"mine_answer", mine_answer_write, mine_answer_decode, true, "0e0000000000000003626f7803613a62"},
+    {"begin", begin_write, begin_decode, false, "0f00000000000000"},
     {"read", read_write, read_decode, false,
      "0000040060ea0000020003626f7801010000000000000005000000016203ffffffffffffffff00000000"},
     {"parts", parts_write, parts_decode, true,
