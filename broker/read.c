@@ -130,13 +130,25 @@ static void settle(struct parked_entry *entry, const struct selected *selected)
 struct part {
     struct sl_writer *w;
     uint64_t end_seq; /* records from this number on do not belong here */
+    uint64_t last_seq;
     bool cut;
 };
+
+/* Lines that were added after the place was looked at, as another thread or broker does on a shared store: a
+ * part holds none beyond its place. A gap behind the last line has that number too. */
+static bool is_later(const struct part *part, struct sl_slice record, const struct sl_record *prefix)
+{
+    struct sl_block_header header;
+    return prefix->first_seq > part->last_seq &&
+           sl_block_decode_header(sl_slice(record.data + SL_RECORD_PREFIX_BYTES, prefix->payload_bytes),
+                                  &header) == SL_BLOCK_OK &&
+           header.lines > 0;
+}
 
 static bool part_each(void *arg, struct sl_slice record, const struct sl_record *prefix)
 {
     struct part *part = arg;
-    if (prefix->first_seq >= part->end_seq)
+    if (prefix->first_seq >= part->end_seq || is_later(part, record, prefix))
         return false;
     if (record.bytes > part->w->capacity - part->w->bytes) {
         part->cut = true;
@@ -169,7 +181,7 @@ static int write_part(struct reads *r, const struct parked_entry *entry, const s
     size_t head_at = w->bytes;
     w->bytes += SL_READ_PART_HEAD_BYTES;
     struct sl_read_part head = {.entry = selected->index, .found = selected->found, .place = selected->place};
-    struct part part = {.w = w, .end_seq = UINT64_MAX};
+    struct part part = {.w = w, .end_seq = UINT64_MAX, .last_seq = selected->place.last_seq};
     int fault = selected->fault;
     if (fault != 0)
         return fault;
