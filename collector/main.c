@@ -29,6 +29,10 @@ int main(int argc, char **argv)
     if (!options.host) {
         if (gethostname(host, sizeof host - 1) < 0 || host[0] == 0)
             strcpy(host, "localhost");
+        if (!sl_host_valid(sl_slice_of(host)))
+            sl_usage_error(&collector_program,
+                           "--host: this machine's own name can't be used, it is not printable ASCII without "
+                           "blanks; name it");
         options.host = host;
     }
     int kept = sl_privileges_keep(SL_MAY_BIND_ANY_PORT | SL_MAY_READ_ANY_FILE);

@@ -2,6 +2,7 @@
 #include "options.h"
 #include "pattern.h"
 #include "wire/block.h"
+#include "wire/message.h"
 #include <string.h>
 
 static struct collector_options values;
@@ -27,7 +28,8 @@ static const char *check_level(const char *text)
 
 static const char *check_host(const char *text)
 {
-    return strlen(text) <= 255 ? NULL : "is longer than 255 bytes";
+    return sl_host_valid(sl_slice_of(text)) ? NULL
+                                            : "must be at most 255 printable ASCII characters, no blanks";
 }
 
 static const struct sl_option table[] = {

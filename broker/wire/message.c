@@ -17,7 +17,7 @@ int message_end(const struct sl_reader *r, bool sound)
     return sound && !r->failed && sl_reader_left(r) == 0 ? SL_STATUS_OK : SL_STATUS_MALFORMED;
 }
 
-bool message_host_valid(struct sl_slice host)
+bool sl_host_valid(struct sl_slice host)
 {
     for (size_t i = 0; i < host.bytes; i++) {
         if (host.data[i] <= ' ' || host.data[i] > '~')
@@ -66,7 +66,7 @@ int sl_message_open(struct sl_reader *r, struct sl_message_head *ret)
 
 static bool hello_sound(const struct sl_hello *h)
 {
-    if (h->role < SL_ROLE_COLLECTOR || h->role > SL_ROLE_TOOL || !message_host_valid(h->host))
+    if (h->role < SL_ROLE_COLLECTOR || h->role > SL_ROLE_TOOL || !sl_host_valid(h->host))
         return false;
     return (h->host.bytes > 0) == (h->role == SL_ROLE_COLLECTOR) &&
            (h->proof.bytes == 0 || h->proof.bytes == HELLO_PROOF_BYTES);
@@ -172,8 +172,8 @@ static bool change_sound(const struct sl_change *c)
     uint8_t known = SL_CHANGE_STATE | SL_CHANGE_EXIT | SL_CHANGE_HOST | SL_CHANGE_LABELS;
     return (c->fields & ~known) == 0 && (has_state ? c->state >= SL_RUNNING : c->state == 0) &&
            c->state <= SL_STOPPED && (c->exit_code == 0 || (c->fields & SL_CHANGE_EXIT)) &&
-           sl_sandbox_id_valid(c->sandbox) && message_host_valid(c->host) &&
-           (c->host.bytes > 0) == has_host && (c->labels == 0 || (c->fields & SL_CHANGE_LABELS));
+           sl_sandbox_id_valid(c->sandbox) && sl_host_valid(c->host) && (c->host.bytes > 0) == has_host &&
+           (c->labels == 0 || (c->fields & SL_CHANGE_LABELS));
 }
 
 void sl_change_encode(struct sl_writer *w, const struct sl_change *change)

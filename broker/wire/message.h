@@ -90,6 +90,8 @@ struct sl_welcome {
     uint8_t nonce[16]; /* of this connection, for the proof */
     struct sl_slice version;
 };
+/* A host's name: printable ASCII without blanks, at most SL_HOST_MAX_BYTES; empty passes. */
+bool sl_host_valid(struct sl_slice host);
 void sl_hello_encode(struct sl_writer *w, const struct sl_hello *hello);
 int sl_hello_decode(struct sl_reader *r, struct sl_hello *ret);
 void sl_welcome_encode(struct sl_writer *w, const struct sl_welcome *welcome);

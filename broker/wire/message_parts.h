@@ -9,8 +9,6 @@
 bool message_fail(struct sl_reader *r);
 /* 0 if `sound` and the body ended exactly here, else SL_STATUS_MALFORMED. */
 int message_end(const struct sl_reader *r, bool sound);
-/* A host's name: printable ASCII without blanks, at most 255 bytes; empty passes. */
-bool message_host_valid(struct sl_slice host);
 /* u16 count and that many pairs, each within its limits; fails otherwise. */
 void message_read_labels(struct sl_reader *r, uint16_t *ret_count, struct sl_slice *ret_pairs);
 void message_write_labels(struct sl_writer *w, uint16_t count, struct sl_slice pairs);

@@ -187,7 +187,7 @@ bool sl_info_next(struct sl_reader *r, struct sl_info *ret)
     info.containers = sl_read_u8(r);
     info.container_names = read_names(r, info.containers);
     message_read_labels(r, &info.labels, &info.label_pairs);
-    if (r->failed || !message_host_valid(info.host))
+    if (r->failed || !sl_host_valid(info.host))
         return message_fail(r);
     *ret = info;
     return true;

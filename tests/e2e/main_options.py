@@ -72,7 +72,7 @@ def a_value_that_is_judged_at_the_start_ends_with_2():
                 (redis + ["redis://u@:1"], "redis://"),
                 (redis + ["redis://h:1?nonsense=1"], "nonsense"),
                 (collector + ["--secret", "none"], "--secret none: No such file"),
-                (collector + ["--host", "x" * 256], "--host"),
+                *((collector + ["--host", name], "--host: ") for name in ("x" * 256, "a b", "a\tb", "a\u00e9", "a\x7f")),
                 (gateway + ["--secret", "none"], "--secret none: No such file"),
                 (gateway + ["--token-key", "none"], "--token-key none: No such file"),
                 (gateway + ["--token-key", "garbage"], "--token-key garbage: "),
