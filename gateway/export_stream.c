@@ -207,6 +207,8 @@ static void ask_page(struct stream *s)
     }
     sl_scan_encode(&w, &scan);
     struct upstream *u = s->c->server->upstream;
+    if (!s->begun && !s->away_ns) /* a link that is given up meanwhile does not begin the wait anew */
+        s->away_ns = sl_monotonic_ns();
     int64_t patience_ms =
         s->begun ? (int64_t)scan.wait_ms + ANSWER_MS : upstream_patience_ms(u, options.broker_grace_ns);
     s->call = upstream_ask(u, request, &w, patience_ms, scanned, s);

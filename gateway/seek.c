@@ -247,7 +247,8 @@ void reader_seek(struct reader *r)
         .max_bytes = SL_PAGE_MAX_BYTES,
         .timeout_ms = upstream_patience_ms(r->server->upstream, r->grace_ns),
     };
-    if (upstream_missing(r->server->upstream) && r->away_ns == 0)
+    /* who begins is patient from here on: a link that is given up meanwhile does not begin the wait anew */
+    if (r->away_ns == 0 && (r->state == READER_FINDS || upstream_missing(r->server->upstream)))
         r->away_ns = now_ns;
     if (seek == SEEK_TIME) {
         read.entry.how = SL_READ_TIME;

@@ -10,6 +10,7 @@ import time
 
 from collector_direct import Direct, compare, in_background
 from harness import BIN, PATIENCE, Source, main, until
+from world import faketime_library, forget_clock
 
 CAPABLE = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs", "--inh-caps=-all,+dac_read_search",
            "--ambient-caps=-all,+dac_read_search", "--bounding-set=-all,+dac_read_search"]
@@ -274,11 +275,12 @@ def another_host_name_stores_all_files_once_more():
 
 def clocks_that_step_lose_nothing():
     """The collector's clock goes forth and back by hours between its lives, the broker's stays: plain lines have its time."""
-    if not shutil.which("faketime") or sanitized():
+    library = faketime_library()
+    if not library or sanitized():
         return print("   skipped: no faketime, or a sanitizer's build")
     with Direct(["plain:LOGS/{sandbox}/{container}.log", "cri:LOGS/{sandbox}/{container}.cri"], start=False) as s:
         command, shift = s.command, ["+0h"]
-        s.command = lambda name: (["faketime", "-f", shift[0]] if name == "collector" else []) + command(name)
+        s.command = lambda name: (["env", "LD_PRELOAD=" + library, "FAKETIME=" + shift[0]] if name == "collector" else []) + command(name)
         s.start("broker")
         plain = Source(s, "box", form="plain")
         cri = Source(s, "pod", path=f"{s.logs}/pod/main.cri")
@@ -292,10 +294,9 @@ def clocks_that_step_lose_nothing():
                 source.write(50)
             for source in (plain, cri):
                 s.has(source.sandbox, len(source.written), 30)
-            pid = subprocess.run(["pgrep", "-P", str(s.process["collector"].pid)], stdout=subprocess.PIPE).stdout.split()
-            for child in pid:
-                os.kill(int(child), signal.SIGKILL)
+            pid = s.process["collector"].pid
             s.kill("collector")
+            forget_clock(pid)
         for source in (plain, cri):
             compare(source, s.lines(source.sandbox), "clock steps")
             assert not s.gaps(source.sandbox), s.gaps(source.sandbox)

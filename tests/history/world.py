@@ -19,10 +19,25 @@ def run(*words, check=True):
     return subprocess.run(words, check=check, capture_output=True, text=True)
 
 
+def faketime_library():
+    """libfaketime, None where this machine has none. Its program `faketime` stumbles over what a killed process of the same number left."""
+    return next(iter(glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")), None)
+
+
+def forget_clock(pid):
+    """What libfaketime leaves in shared memory of a process that was killed."""
+    for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
+        try:
+            os.unlink("/dev/shm/" + name)
+        except FileNotFoundError:
+            pass
+
+
 class World(System):
     def __init__(self, redis=False, broker=(), collector=(), gateway=(), isolate=True, clocks=True):
         self.net = self.disk = None
         self.missing = []  # facilities that this machine lacks
+        self.clocked = []  # who was started with a clock of its own
         os.environ.pop("SANDLOG_TEST_STORE", None)
         super().__init__(start=False, broker=broker, collector=collector, gateway=gateway)
         self.names = ["broker", "gateway", "collector"]
@@ -56,8 +71,7 @@ class World(System):
 
     # ---- facilities -----------------------------------------------------------------------------------------------
     def _clocks(self, wanted):
-        libraries = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")
-        self.faketime = libraries[0] if libraries and wanted else None
+        self.faketime = faketime_library() if wanted else None
         if wanted and not self.faketime:
             self.missing.append("clock steps (no libfaketime)")
         for name in ("broker", "broker2", "gateway", "collector"):
@@ -134,6 +148,7 @@ class World(System):
         with open(f"{self.dir}/{name}.err", "ab") as stderr:
             self.silent_until[name] = stderr.tell()
             self.process[name] = subprocess.Popen(self.command(name), stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr, env=env)
+        self.clocked.append(self.process[name].pid)
         self.expected_down.discard(name)
         return self.process[name]
 
@@ -264,6 +279,8 @@ class World(System):
             p = self.process.pop(name)
             p.kill()
             p.wait()
+        for pid in self.clocked:
+            forget_clock(pid)
         if self.disk:
             run("umount", "-l", self.disk, check=False)
         if self.net:
