@@ -196,7 +196,7 @@ static void ask_page(struct stream *s)
         .checkpoint = sl_checkpoint_slice(&s->next),
         .holder = s->holder,
         .ttl_ms = LEASE_MS,
-        .max_bytes = SL_PAGE_MAX_BYTES,
+        .max_bytes = UPSTREAM_PAGE_BYTES,
         .wait_ms = waits ? WAIT_MS : 0,
     };
     nng_msg *request;

@@ -148,7 +148,7 @@ static void ask_group(struct feeds *f, struct feed_queue *queue)
         ask->feed[ask->count++] = feed;
     }
     uint32_t wait_ms = ask->count < SMALL_GROUP && f->asks > ASKS_MANY ? WAIT_SMALL_MS : WAIT_MS;
-    sl_read_begin(&w, &(struct sl_read){.max_bytes = SL_PAGE_MAX_BYTES,
+    sl_read_begin(&w, &(struct sl_read){.max_bytes = UPSTREAM_PAGE_BYTES,
                                         .wait_ms = wait_ms,
                                         .entries = (uint16_t)ask->count});
     for (unsigned i = 0; i < ask->count; i++) {

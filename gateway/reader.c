@@ -42,12 +42,12 @@ void reader_drop_pages(struct reader *r)
 {
     upstream_cancel(r->call);
     r->call = NULL;
-    free(r->back);
+    reader_page_free(r->back);
     r->back = NULL;
     for (int i = 0; i < 2; i++) {
         if (r->page[i])
             r->server->freed_bytes += r->page[i]->bytes;
-        free(r->page[i]);
+        reader_page_free(r->page[i]);
         r->page[i] = NULL;
     }
 }
@@ -72,8 +72,11 @@ static bool take_page(struct reader *r)
         p->decoded = 0;
         p->at += SL_RECORD_PREFIX_BYTES + p->block.bytes;
     }
+    int64_t now_ns = sl_monotonic_ns();
     r->caught_up = !p->more;
-    free(p);
+    r->fast = now_ns - r->page_ns < READER_FAST_NS;
+    r->page_ns = now_ns;
+    reader_page_free(p);
     p = r->page[0] = r->page[1];
     r->page[1] = NULL;
     if (p && p->more && !r->call)
@@ -100,18 +103,24 @@ static uint64_t behind(struct sl_slice records, uint64_t from)
     return seq;
 }
 
-struct page *reader_page_new(const struct sl_read_part *part)
+struct page *reader_page_new(struct reader *r, const struct sl_read_part *part)
 {
-    struct page *p = malloc(sizeof *p + part->records.bytes);
+    struct page *p = calloc(1, sizeof *p);
     if (!p)
         return NULL;
-    p->at = 0;
+    p->message = upstream_keep(r->server->upstream);
+    p->records = part->records.data;
     p->bytes = part->records.bytes;
     p->more = part->more;
-    p->opened = false;
-    p->decoded = 0;
-    memcpy(p->records, part->records.data, p->bytes);
+    p->large = r->asked_large;
     return p;
+}
+
+void reader_page_free(struct page *p)
+{
+    if (p)
+        nng_msg_free(p->message);
+    free(p);
 }
 
 /* What the broker said about the sandbox, in any answer; false: the reader has ended. */
@@ -156,6 +165,8 @@ void reader_retry_later(struct reader *r, int fault)
 static void hold_page(struct reader *r, struct page *p)
 {
     p->behind = behind(sl_slice(p->records, p->bytes), r->at.seq);
+    if (!r->page[0])
+        r->page_ns = sl_monotonic_ns();
     r->page[r->page[0] ? 1 : 0] = p;
     if (p->more && !r->page[1])
         ask_page(r, p->behind);
@@ -170,7 +181,7 @@ static void paged(void *arg, int fault, const struct upstream_page *page)
     } else {
         r->away_ns = 0;
         if (reader_take_place(r, page)) {
-            struct page *p = reader_page_new(&page->part);
+            struct page *p = reader_page_new(r, &page->part);
             sl_count(&r->server->counts.page_bytes, page->part.records.bytes);
             if (!p) {
                 reader_fail(r, -ENOMEM);
@@ -183,11 +194,14 @@ static void paged(void *arg, int fault, const struct upstream_page *page)
     r->changed(r->arg);
 }
 
+/* Larger pages are fewer turns of nng's threads and ours. Who is slow would hold them, and one for whom other
+ * things come first than bytes would wait for them: only a download that keeps up gets them. */
 static void ask_page(struct reader *r, uint64_t seq)
 {
     assert(!r->call);
+    r->asked_large = r->fast && r->fill_bytes >= READER_BULK_BYTES;
     struct upstream_read read = {.entry = {.sandbox = r->sandbox, .how = SL_READ_FROM, .value = seq},
-                                 .max_bytes = SL_PAGE_MAX_BYTES,
+                                 .max_bytes = r->asked_large ? SL_PAGE_MAX_BYTES : UPSTREAM_PAGE_BYTES,
                                  .timeout_ms = READER_TIMEOUT_MS};
     r->call = upstream_read(r->server->upstream, &read, paged, r);
     sl_count(&r->server->counts.pages, 1);
@@ -304,7 +318,7 @@ void reader_begin_at(struct reader *r, struct position at, const struct sl_read_
     r->at = at;
     r->begun = true;
     if (part) {
-        struct page *p = reader_page_new(part);
+        struct page *p = reader_page_new(r, part);
         if (!p) {
             reader_fail(r, -ENOMEM);
             return;
@@ -477,11 +491,14 @@ bool reader_tick(struct reader *r, int64_t now_ns)
         else if (!r->page[0])
             reader_advance(r);
     }
-    /* Nobody reads: the pages are not held for that, they are asked for again. */
-    if (r->state == READER_READS && r->begun && !r->moved && !r->resting &&
-        (r->page[0] || (r->call && reader_pending(r)))) {
+    /* Nobody reads: the pages are not held for that, they are asked for again. Nor are large ones for who has
+     * become slow. */
+    bool slow = r->page[0] && now_ns - r->page_ns > READER_SLOW_NS &&
+                (r->page[0]->large || (r->page[1] && r->page[1]->large) || (r->call && r->asked_large));
+    if (r->state == READER_READS && r->begun && !r->resting &&
+        (slow || (!r->moved && (r->page[0] || (r->call && reader_pending(r)))))) {
         reader_drop_pages(r);
-        r->caught_up = false;
+        r->caught_up = r->fast = false;
     }
     r->moved = false;
     if (r->state == READER_READS && r->follower.feed && r->query->has_until &&

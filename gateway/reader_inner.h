@@ -8,12 +8,16 @@
 
 #define READER_PATIENCE_NS    (INT64_C(30) * 1000000000) /* a download waits so long for a broker */
 #define READER_UNTIL_SLACK_NS (INT64_C(10) * 1000000000) /* API.md: `until` with follow, by the clock */
+#define READER_FAST_NS        (INT64_C(100) * 1000000)   /* a page taken within it: the next may be large */
+#define READER_SLOW_NS        (INT64_C(1) * 1000000000)  /* then one that is large is given back */
 enum { READER_TIMEOUT_MS = 10000 };
 
 struct page {
-    size_t at; /* of the record that is being taken */
+    nng_msg *message; /* that `records` are in */
+    size_t at;        /* of the record that is being taken */
     size_t bytes;
     bool more;
+    bool large;      /* it was asked for as one */
     uint64_t behind; /* the number behind everything in it */
     bool opened;     /* the record at `at` was looked at: */
     struct sl_record record;
@@ -21,7 +25,7 @@ struct page {
     struct sl_block_header header;
     struct lines_walk walk; /* in the middle of it, while `decoded` is the last block that was decoded */
     uint64_t decoded;       /* 0: it was not */
-    uint8_t records[];
+    const uint8_t *records;
 };
 
 struct reader {
@@ -57,6 +61,9 @@ struct reader {
 
     struct upstream_call *call;
     struct page *page[2]; /* [0] is being taken, [1] waits */
+    int64_t page_ns;      /* monotonic: since when [0] is being taken */
+    bool fast;            /* the last one was taken within READER_FAST_NS */
+    bool asked_large;
     struct buffer out;
     size_t out_at;
     uint64_t out_seq; /* the last line before what is in `out` */
@@ -93,7 +100,9 @@ static inline bool reader_full(const struct reader *r)
 }
 /* Goes on wherever it stands. */
 void reader_advance(struct reader *r);
-struct page *reader_page_new(const struct sl_read_part *part);
+/* Of the page that the upstream tells of just now. */
+struct page *reader_page_new(struct reader *r, const struct sl_read_part *part);
+void reader_page_free(struct page *p); /* NULL is fine */
 
 /* Takes what there is room and time for. True: all of it; else it is called again, or the reader has ended.
  */

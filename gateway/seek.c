@@ -128,7 +128,7 @@ void reader_search_back(struct reader *r)
     }
     int64_t now_ns = r->back_ns;
     bool enough = r->back_nth > 0;
-    free(r->back);
+    reader_page_free(r->back);
     r->back = NULL;
     if (!enough && more && !oldest && start > first_wanted(r)) {
         r->wanted -= r->back_matches;
@@ -141,7 +141,7 @@ void reader_search_back(struct reader *r)
 
 static void took_back(struct reader *r, const struct upstream_page *page)
 {
-    r->back = reader_page_new(&page->part);
+    r->back = reader_page_new(r, &page->part);
     if (!r->back) {
         reader_fail(r, -ENOMEM);
         return;
@@ -244,7 +244,7 @@ void reader_seek(struct reader *r)
     int64_t now_ns = sl_monotonic_ns();
     struct upstream_read read = {
         .entry = {.sandbox = r->sandbox, .how = SL_READ_FROM, .value = first_wanted(r)},
-        .max_bytes = SL_PAGE_MAX_BYTES,
+        .max_bytes = UPSTREAM_PAGE_BYTES,
         .timeout_ms = upstream_patience_ms(r->server->upstream, r->grace_ns),
     };
     /* who begins is patient from here on: a link that is given up meanwhile does not begin the wait anew */

@@ -143,6 +143,11 @@ void upstream_cancel(struct upstream_call *call)
     }
 }
 
+nng_msg *upstream_keep(struct upstream *u)
+{
+    return sl_client_keep(u->client);
+}
+
 static void page_answered(void *arg, int fault, const struct sl_message_head *head, struct sl_reader *body)
 {
     struct upstream_call *call = arg;

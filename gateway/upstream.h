@@ -45,6 +45,9 @@ struct upstream_call *upstream_ask(struct upstream *u, nng_msg *request, const s
                                    int64_t timeout_ms, upstream_done *done, void *arg);
 void upstream_cancel(struct upstream_call *call); /* NULL is fine */
 
+/* What is asked for at once, but by a download that takes what it gets as fast as it comes (reader.c). */
+enum { UPSTREAM_PAGE_BYTES = 256 << 10 };
+
 /* One sandbox's page: READ with a single entry. */
 struct upstream_page {
     uint64_t epoch;
@@ -52,6 +55,8 @@ struct upstream_page {
     struct sl_read_part part;
 };
 typedef void upstream_paged(void *arg, int fault, const struct upstream_page *page);
+/* Within upstream_paged, once: the message that the page's records are in; nng_msg_free() by the caller. */
+nng_msg *upstream_keep(struct upstream *u);
 struct upstream_read {
     struct sl_read_entry entry;
     uint32_t max_bytes;

@@ -75,7 +75,8 @@ struct sl_client {
     struct link_client_letter_head bell;
 
     struct link_flight flight;
-    struct link_request *failed; /* to be told so by the next run */
+    struct link_request *answering; /* its asker hears just now */
+    struct link_request *failed;    /* to be told so by the next run */
     struct link_request **failed_last;
     uint64_t numbers;
     bool running;
@@ -416,7 +417,9 @@ static void on_done(struct sl_client *c, struct link_request *r)
                 refused(c, "an answer could not be understood");
         }
     }
+    c->answering = r;
     r->answered(r->arg, fault, fault == 0 ? &head : NULL, fault == 0 ? &reader : NULL);
+    c->answering = NULL;
     link_request_rest(r);
 }
 
@@ -545,6 +548,13 @@ void sl_client_ask(struct sl_client *c, nng_msg *request, const struct sl_writer
         send_now(c, r);
     else
         link_flight_wait(&c->flight, r);
+}
+
+nng_msg *sl_client_keep(struct sl_client *c)
+{
+    nng_msg *message = c->answering->message;
+    c->answering->message = NULL;
+    return message;
 }
 
 void sl_client_set_keys(struct sl_client *c, struct sl_link_keys *keys)

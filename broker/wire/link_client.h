@@ -62,6 +62,8 @@ typedef void sl_client_answered(void *arg, int fault, const struct sl_message_he
                                 struct sl_reader *body);
 void sl_client_ask(struct sl_client *c, nng_msg *request, const struct sl_writer *w, int64_t timeout_ms,
                    sl_client_answered *answered, void *arg);
+/* Within `answered`, once: the message that `body` reads is the caller's, to be freed by nng_msg_free(). */
+nng_msg *sl_client_keep(struct sl_client *c);
 /* Home thread, when woken or when sl_client_fd() is readable, and at least every 100 ms: callbacks, dialling,
  * deadlines. */
 void sl_client_run(struct sl_client *c);

@@ -17,7 +17,7 @@ enum {
     SL_MESSAGE_HEAD_BYTES = 16,
     SL_MESSAGE_MAX_BYTES = 2 << 20,     /* RECVMAXSZ of both links: one largest block and its envelope fit */
     SL_APPEND_TARGET_BYTES = 256 << 10, /* what a collector fills a request up to */
-    SL_PAGE_MAX_BYTES = 256 << 10,      /* what a read answers at most, but always at least one record */
+    SL_PAGE_MAX_BYTES = 768 << 10,      /* what a read answers at most, but always at least one record */
     SL_LABELS_MAX = 64,
     SL_LABEL_KEY_MAX_BYTES = 255,
     SL_LABEL_VALUE_MAX_BYTES = 4096,

@@ -88,7 +88,7 @@ def within(what, **bounds):
 
 def downloads_cost_per_block_and_page_not_per_line():
     """Written when half of a download's time went into page faults, blocks that were decoded twice, and writes and turns
-    of the loop for 32 KiB each. A page is some 250 KiB as it is stored."""
+    of the loop for 32 KiB each. A page is some 250 KiB as it is stored, or 750 for who takes it within 100 ms."""
     with counted():
         system = System()
     with system:
@@ -99,15 +99,15 @@ def downloads_cost_per_block_and_page_not_per_line():
             mb = len(download(system, system.url("large", format=form))) / 1e6
             spent.end()
             calls, pages = spent.calls, spent.metrics["pages_total"]
-            assert pages > 10, pages
+            assert pages >= 4, pages
             within(form,
                    decoded_per_byte_of_text=(calls["decompress"].bytes / len(text), 1.3),
                    writes_per_mb=(spent.metrics["writes_total"] / mb, 7),
                    sends_per_mb=(total(calls, *WRITES).calls / mb, 14),
                    turns_per_mb=(spent.turns / mb, 18),
-                   reads_per_page=(total(calls, *READS).calls / pages, 9),
+                   reads_per_page=(total(calls, *READS).calls / pages, 14),
                    allocations_per_page=(total(calls, *ALLOCATIONS).calls / pages, 16),
-                   allocated_per_page_byte=(total(calls, *ALLOCATIONS).bytes / spent.metrics["page_bytes_total"], 4.5),
+                   allocated_per_page_byte=(total(calls, *ALLOCATIONS).bytes / spent.metrics["page_bytes_total"], 2.3),
                    faults_per_mb=(spent.faults / mb, 100))
 
 

@@ -277,7 +277,7 @@ static int mine_answer_decode(struct sl_reader *r)
 
 static void read_write(struct sl_writer *w)
 {
-    sl_read_begin(w, &(struct sl_read){.max_bytes = SL_PAGE_MAX_BYTES, .wait_ms = 60000, .entries = 2});
+    sl_read_begin(w, &(struct sl_read){.max_bytes = 256 << 10, .wait_ms = 60000, .entries = 2});
     sl_read_entry_write(w, &(struct sl_read_entry){sl_slice_of("box"), SL_READ_FROM, 1, 5});
     sl_read_entry_write(w, &(struct sl_read_entry){sl_slice_of("b"), SL_READ_TIME, (uint64_t)-1, 0});
 }
@@ -287,7 +287,7 @@ static int read_decode(struct sl_reader *r)
     int status = sl_read_open(r, &read);
     if (status != 0)
         return status;
-    assert_true(read.max_bytes == SL_PAGE_MAX_BYTES && read.wait_ms == 60000 && read.entries == 2);
+    assert_true(read.max_bytes == 256 << 10 && read.wait_ms == 60000 && read.entries == 2);
     struct sl_read_entry e;
     assert_true(sl_read_entry_next(r, &e));
     assert_true(is(e.sandbox, "box") && e.how == SL_READ_FROM && e.value == 1 && e.version == 5);

@@ -25,7 +25,7 @@ static void names_are_plain_text_of_64_bytes(void **state)
 }
 
 static const struct sl_scan scan = {
-    .holder = 0x0102030405060708, .ttl_ms = 4000, .max_bytes = SL_PAGE_MAX_BYTES, .wait_ms = 5000};
+    .holder = 0x0102030405060708, .ttl_ms = 4000, .max_bytes = 256 << 10, .wait_ms = 5000};
 
 static size_t encode_scan(const struct sl_scan *change)
 {
