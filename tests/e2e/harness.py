@@ -37,14 +37,14 @@ def skip(why):
 
 
 def until(condition, seconds=10, what="condition"):
-    """Waits until condition() is true and returns its value; fails loudly after `seconds`."""
+    """Waits until condition() is true and returns its value; fails loudly after `seconds`, with `what`, or what() of then."""
     deadline = time.monotonic() + seconds * PATIENCE
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds * PATIENCE:.0f} s: {what}")
+            raise AssertionError(f"not within {seconds * PATIENCE:.0f} s: {what() if callable(what) else what}")
         time.sleep(0.01)
 
 
@@ -138,7 +138,7 @@ class System:
 
     def ready(self, seconds=10):
         until(lambda: self.probe(self.port) and self.probe(self.broker_port) and
-              ("collector" not in self.process or self.probe(self.collector_port)), seconds, "all daemons ready\n" + self.errors())
+              ("collector" not in self.process or self.probe(self.collector_port)), seconds, lambda: "all daemons ready\n" + self.errors())
 
     def probe(self, port, path="/readyz"):
         try:
@@ -244,7 +244,7 @@ class System:
         def there():
             info = self.info(sandbox)
             return info and info["lines"] >= count
-        until(there, seconds, f"{count} lines of {sandbox} stored; now {(self.info(sandbox) or {}).get('lines')}")
+        until(there, seconds, lambda: f"{count} lines of {sandbox} stored; now {(self.info(sandbox) or {}).get('lines')}")
 
 
 # ---- generator ------------------------------------------------------------------------------------------------------
@@ -370,10 +370,10 @@ class Sse:
         return [e for e in self.events if e[0] == "log"]
 
     def wait(self, count, seconds=30):
-        until(lambda: len(self.logs()) >= count, seconds, f"{count} events (have {len(self.logs())}, status {self.status})")
+        until(lambda: len(self.logs()) >= count, seconds, lambda: f"{count} events (have {len(self.logs())}, status {self.status})")
 
     def wait_end(self, seconds=30):
-        until(lambda: self.ended is not None, seconds, f"end (have {len(self.logs())} lines, status {self.status})")
+        until(lambda: self.ended is not None, seconds, lambda: f"end (have {len(self.logs())} lines, status {self.status})")
 
     def close(self):
         self.stopped = True
