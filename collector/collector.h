@@ -19,7 +19,11 @@ struct collector {
     struct watch *watch;
     struct pack pack;
     struct ship *ship;
-    struct sandbox *timers; /* those with something to look at later */
+    struct sandbox *timers;        /* those with something to look at later */
+    struct log *arriving;          /* arrivals.c */
+    struct stirred *stirred_first; /* finder.c: names to look at, in the order of their events */
+    struct stirred *stirred_last;
+    uint64_t drains; /* how often inotify's queue was seen empty */
     uint64_t epoch;
     uint64_t left_page; /* of the question for sandboxes that were left without files; see ends_left() */
     int64_t left_ns;    /* monotonic: not to be asked before */
@@ -37,14 +41,12 @@ struct collector {
 };
 
 /* ---- finder.c: events of the watch */
-void finder_name(void *arg, struct folder *folder, const char *name, enum news news);
+void finder_name(void *arg, struct folder *folder, const char *name, enum news news, uint32_t cookie);
 void finder_look(void *arg, struct folder *folder, bool listed);
 void finder_missed(void *arg, struct folder *folder);
-/* The log's names that were seen and never opened, once it is sure that they were not renamed: a gap each. */
-void finder_settle_missed(struct collector *c, struct log *log, int64_t now_ns);
-/* A file that has the base name, or had it before it was met: one of those that came is not missed. Once a
- * file. */
-void finder_met(struct collector *c, struct file *f);
+bool finder_told(void *arg, bool drained);
+/* A gap for a file that was never met: before this one, NULL: behind all. NULL without memory. */
+struct file *finder_phantom(struct collector *c, struct log *log, struct file *before);
 /* Looks at one name again. */
 void finder_reconcile(struct collector *c, struct log *log, const char *name, enum news news);
 
@@ -55,6 +57,27 @@ struct file *finder_find(const struct collector *c, const struct log *log, const
 /* It has this name now; it has none any more. */
 void finder_rename(struct collector *c, struct file *f, const char *name);
 void finder_nameless(struct collector *c, struct file *f);
+
+/* ---- arrivals.c */
+/* An event: a file came by its log's name, or was made under a rotated one. */
+void arrivals_add(struct collector *c, struct log *log, const char *name);
+/* An event: a name came or went. True when an arrival has it now, which had another one before. */
+bool arrivals_move(struct collector *c, const struct folder *folder, const char *name, enum news news,
+                   uint32_t cookie);
+/* A file was met that came while its folder was watched: it may be one of the arrivals, also of later ones.
+ */
+void arrivals_met(struct collector *c, struct file *f);
+/* Something happened to a name of the log. */
+void arrivals_stirred(struct collector *c, struct log *log);
+/* One of them is neither gone nor met. */
+bool arrivals_unmet(const struct collector *c, const struct log *log);
+/* At the log's timer. */
+void arrivals_look(struct collector *c, struct log *log, int64_t now_ns);
+/* inotify's queue was seen empty; and so it was again after the names that it told of were looked at. */
+void arrivals_told(struct collector *c);
+void arrivals_drained(struct collector *c);
+/* Events were lost. */
+void arrivals_lost(void *arg);
 
 /* ---- alike.c */
 /* The first bytes of a file, read once for all comparisons. */
@@ -82,6 +105,9 @@ void alike_forget(struct file *f);
  * files that are not begun. False: look again a little later.
  */
 bool order_settled(struct collector *c, struct log *log);
+
+/* Whether a name of the log's folder is one of the log's. */
+bool order_belongs(const struct collector *c, const struct log *log, const char *name);
 
 /* Whether every name of the log was met, as far as that can be told at a price that its folder allows. */
 bool order_known(struct collector *c, struct log *log);

@@ -302,7 +302,7 @@ static bool chain_lost(const struct sandbox *s)
 static int drained(struct collector *c, struct sandbox *s)
 {
     for (struct log *log = s->logs; log; log = log->sandbox_next) {
-        if (log->missed > 0)
+        if (log->arrivals)
             return 1;
         for (struct file *f = log->files; f; f = f->next) {
             if (f->state == FILE_COPY || f->state == FILE_BURIED)
@@ -325,7 +325,7 @@ static int drained(struct collector *c, struct sandbox *s)
 static bool has_files(const struct sandbox *s)
 {
     for (struct log *log = s->logs; log; log = log->sandbox_next)
-        if (log->files || log->missed > 0)
+        if (log->files || log->arriving)
             return true;
     return false;
 }

@@ -12,8 +12,6 @@
 #include <xxhash.h>
 
 enum { PATH_SHOWN_BYTES = 1024 };
-static const int64_t MISSED_GRACE_NS = INT64_C(100) * SL_NS_PER_MS;
-static const int64_t BALANCE_NS = INT64_C(300) * SL_NS_PER_MS;
 static const int64_t NAMELESS_GRACE_NS = SL_NS_PER_S;
 
 static void say(enum sl_level level, const char *event, const struct folder *folder, const char *name,
@@ -145,12 +143,12 @@ static struct file *successor(const struct log *log, const char *name, bool gz, 
 }
 
 /* Stands before `before`; NULL: behind all. */
-static void phantom(struct collector *c, struct log *log, struct file *before, const char *name)
+static struct file *phantom(struct collector *c, struct log *log, struct file *before, const char *name)
 {
     struct file *f = fleet_file_new(&c->fleet, log, before, name);
     static uint64_t count;
     if (!f)
-        return;
+        return NULL;
     char path[PATH_SHOWN_BYTES];
     uint64_t salt[2] = {(uint64_t)sl_now_ns(), ++count};
     folder_path(log->folder, name, path, sizeof path);
@@ -163,98 +161,19 @@ static void phantom(struct collector *c, struct log *log, struct file *before, c
     f->state = FILE_READING;
     say(SL_WARNING, "file.missed", log->folder, name, "it was gone before it could be opened");
     fleet_ready(&c->fleet, log->sandbox);
+    return f;
 }
 
-void finder_settle_missed(struct collector *c, struct log *log, int64_t now_ns)
+struct file *finder_phantom(struct collector *c, struct log *log, struct file *before)
 {
-    if (log->missed == 0)
-        return;
-    bool quiet = now_ns - log->missed_ns >= MISSED_GRACE_NS;
-    for (const struct file *f = log->files; f; f = f->next)
-        quiet = quiet && (f->state != FILE_UNPLACED || (!f->name && f->fd < 0));
-    /* before it is called lost, all names are looked at; what that finds is judged first */
-    quiet = quiet && (log->missed < 0 || order_known(c, log));
-    for (const struct file *f = log->files; f; f = f->next)
-        quiet = quiet && (f->state != FILE_UNPLACED || (!f->name && f->fd < 0));
-    if (!quiet) {
-        turns_later(c, log->sandbox, MISSED_GRACE_NS);
-        return;
-    }
-    bool lost = log->missed > 0;
-    log->missed = log->missed_top = 0;
-    bool told = false;
-    for (struct file *f = log->files; f; f = f->next) {
-        if (lost && f->missed_before > 0) {
-            phantom(c, log, f, log->base);
-            told = true;
-        }
-        f->missed_before = 0;
-    }
-    if (lost && (log->missed_behind > 0 || !told))
-        phantom(c, log, NULL, log->base);
-    log->missed_behind = 0;
-}
-
-/* One came and was not met, nor is it the one that has the name now, which is younger. */
-static void note_missed(struct collector *c, struct log *log)
-{
-    struct file *f = fleet_file_named(&c->fleet, log, log->base);
-    if (f && f->early)
-        f->early = false;
-    else if (f)
-        f->missed_before++;
-    else
-        log->missed_behind++;
-}
-
-/* It was one of those that were not met, and they stand before the next file that was. */
-static void found_missed(struct file *f)
-{
-    uint16_t *count = &f->log->missed_behind;
-    while (f && f->missed_before == 0)
-        f = f->next;
-    if (f)
-        count = &f->missed_before;
-    if (*count > 0)
-        --*count;
-}
-
-/*
- * The base name came (`by` 1), or a file was met (-1). A file that came and was replaced or deleted before it
- * was looked at leaves one too many; one that was renamed meanwhile is met under its new name, so judgement
- * waits until it is quiet.
- */
-static void reckon(struct collector *c, struct log *log, int by)
-{
-    int64_t now_ns = sl_monotonic_ns();
-    bool over = now_ns - log->top_ns >= BALANCE_NS;
-    /* Files that were there before the watch were met without having come. For a moment one may also be met
-       before its event is; what never came up to 0 for longer, until now, stands for none that come. */
-    if (over && log->missed_top < 0)
-        log->missed = (int16_t)(log->missed - log->missed_top);
-    log->missed = (int16_t)(log->missed + by);
-    log->missed_ns = now_ns;
-    if (over || log->missed > log->missed_top)
-        log->missed_top = log->missed;
-    if (over)
-        log->top_ns = now_ns;
-    turns_later(c, log->sandbox, MISSED_GRACE_NS);
-}
-
-void finder_met(struct collector *c, struct file *f)
-{
-    if (f->met)
-        return;
-    f->met = true;
-    reckon(c, f->log, -1);
-    if (!f->had_base)
-        found_missed(f);
+    struct file *last = NULL;
+    for (struct file *f = log->files; f != before; f = f->next)
+        last = f;
+    return last && last->phantom && !last->closing ? last : phantom(c, log, before, log->base);
 }
 
 static void refuse(struct collector *c, struct log *log, const char *name)
 {
-    if (strcmp(name, log->base) == 0)
-        reckon(c, log, -1);
     if (log->refused_said)
         return;
     log->refused_said = true;
@@ -301,12 +220,8 @@ static bool new_file(struct collector *c, struct log *log, const char *name, con
         say(SL_WARNING, "file.unreadable", log->folder, name, strerror(-r));
     }
     f->had_base = strcmp(name, log->base) == 0;
-    if (f->had_base) {
-        f->missed_before = log->missed_behind;
-        log->missed_behind = 0;
-        f->early = true;
-        finder_met(c, f);
-    }
+    if (log->folder->wd >= 0 && (birth_ns == 0 || birth_ns >= log->folder->watched_ns))
+        arrivals_met(c, f);
     struct sandbox *s = log->sandbox;
     if (s->end == END_SAID)
         s->end = END_NONE;
@@ -319,10 +234,8 @@ static bool new_file(struct collector *c, struct log *log, const char *name, con
 /* A name of a listing that has gone. */
 static void listed_and_gone(struct collector *c, struct log *log, const char *name)
 {
-    if (log->files || strcmp(name, log->base) != 0 || log->missed != 0)
-        return;
-    reckon(c, log, 1); /* nothing else tells of it */
-    log->missed_behind++;
+    if (!log->files && !log->arrivals && strcmp(name, log->base) == 0)
+        arrivals_add(c, log, name); /* it came before the watch, and no event tells of that */
 }
 
 static bool same(const struct file *f, const struct statx *st)
@@ -346,8 +259,6 @@ void finder_rename(struct collector *c, struct file *f, const char *name)
 {
     if (f->name && strcmp(f->name, name) == 0)
         return;
-    if (strcmp(name, f->log->base) == 0)
-        reckon(c, f->log, -1);
     rename_file(c, f, name);
     /* of one that is done only its size tells of more: a chain of a thousand moves a thousand at once */
     if (f->state == FILE_DONE)
@@ -397,11 +308,34 @@ void finder_reconcile(struct collector *c, struct log *log, const char *name, en
 
 /* ---- events ---- */
 
-void finder_name(void *arg, struct folder *folder, const char *name, enum news news)
+struct stirred {
+    struct stirred *next;
+    struct log *log;
+    char name[];
+};
+
+static void look_later(struct collector *c, struct log *log, const char *name)
+{
+    size_t bytes = strlen(name) + 1;
+    struct stirred *s = malloc(sizeof *s + bytes);
+    if (!s) {
+        finder_reconcile(c, log, name, NEWS_WENT);
+        return;
+    }
+    s->next = NULL;
+    s->log = log;
+    memcpy(s->name, name, bytes);
+    *(c->stirred_first ? &c->stirred_last->next : &c->stirred_first) = s;
+    c->stirred_last = s;
+}
+
+void finder_name(void *arg, struct folder *folder, const char *name, enum news news, uint32_t cookie)
 {
     struct collector *c = arg;
     if (ends_beside(c, folder, name, news))
         return;
+    bool moves = news != NEWS_WRITTEN && news != NEWS_THERE;
+    bool moved = moves && arrivals_move(c, folder, name, news, cookie);
     struct log *log = log_of(c, folder, name, news);
     if (!log)
         return;
@@ -418,16 +352,41 @@ void finder_name(void *arg, struct folder *folder, const char *name, enum news n
             if (!f->name && f->fd >= 0)
                 turns_touch(c, f);
     }
-    if (news != NEWS_WRITTEN && news != NEWS_THERE)
+    if (moves) {
         log->stirred = log->unlisted = true;
-    bool came = (news == NEWS_CREATED || news == NEWS_RENAMED) && strcmp(name, log->base) == 0;
-    if (came)
-        reckon(c, log, 1);
-    finder_reconcile(c, log, name, news);
-    if (came)
-        note_missed(c, log);
-    if (!log->files)
-        fleet_ready(&c->fleet, log->sandbox); /* it may be one to forget (ends.c) */
+        arrivals_stirred(c, log);
+        bool base = strcmp(name, log->base) == 0;
+        if (!moved && ((base && news == NEWS_RENAMED) ||
+                       (news == NEWS_CREATED && (base || !rotated_is_gz(sl_slice_of(name))))))
+            arrivals_add(c, log, name);
+    }
+    if (moves)
+        look_later(c, log, name);
+    else
+        finder_reconcile(c, log, name, news);
+}
+
+/*
+ * Names are looked at when all events that wait are told: then the file that has a name is, but for what
+ * happens in that moment, the one that the events told of last, and each file is looked at once less.
+ */
+bool finder_told(void *arg, bool drained)
+{
+    struct collector *c = arg;
+    bool looks = c->stirred_first;
+    struct stirred *s;
+    if (drained)
+        arrivals_told(c);
+    while ((s = c->stirred_first)) {
+        c->stirred_first = s->next;
+        finder_reconcile(c, s->log, s->name, NEWS_WENT);
+        if (!s->log->files)
+            fleet_ready(&c->fleet, s->log->sandbox); /* it may be one to forget (ends.c) */
+        free(s);
+    }
+    if (drained && !looks)
+        arrivals_drained(c);
+    return drained && looks;
 }
 
 void finder_look(void *arg, struct folder *folder, bool listed)

@@ -87,6 +87,14 @@ struct log *fleet_log_new(struct fleet *fleet, struct sandbox *sandbox, struct f
     return log;
 }
 
+void arrival_free(struct arrival **at)
+{
+    struct arrival *a = *at;
+    *at = a->next;
+    free(a->name);
+    free(a);
+}
+
 void fleet_log_free(struct fleet *fleet, struct log *log)
 {
     assert(!log->files);
@@ -102,6 +110,8 @@ void fleet_log_free(struct fleet *fleet, struct log *log)
     if (log->sandbox->turn == log)
         log->sandbox->turn = NULL;
     table_remove(&fleet->logs, &log->by_name);
+    while (log->arrivals)
+        arrival_free(&log->arrivals);
     free(log);
 }
 
@@ -232,8 +242,6 @@ void fleet_file_free(struct fleet *fleet, struct file *f)
     file_forget_joins(fleet, f);
     free(f->longer);
     free(f->head);
-    uint16_t *behind = f->next ? &f->next->missed_before : &f->log->missed_behind;
-    *behind = (uint16_t)(*behind + f->missed_before);
     fleet_file_rename(fleet, f, NULL);
     fleet_file_identify(fleet, f, &(struct identity){0});
     free(f);

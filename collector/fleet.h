@@ -80,15 +80,17 @@ struct file {
     int64_t behind_ns;      /* monotonic: since when it is not read to its end; 0: it is */
     int64_t nameless_ns;    /* monotonic: when it lost its name */
     uint32_t in_flight;     /* blocks */
-    uint16_t missed_before; /* how many of log->missed came before it and behind the one before it */
     uint32_t life;          /* grows at every rewind: answers of an earlier life say nothing */
+    uint32_t arrival;       /* its number among its log's arrivals; 0: it is none, or not known as one */
+    uint32_t arrived_from;  /* it is none of its log's arrivals before this one ... */
+    uint32_t arrived_until; /* ... and none after this one; 0: events are on their way */
     uint16_t fingerprint_bytes;
     uint8_t state;
     int fd;
     bool gz;
     bool dirty;    /* there may be something to read */
-    bool met;      /* counted in log->missed */
-    bool early;    /* it was met as the one of the log's name, and an event that it came was not yet */
+    bool copied;   /* it was made under a rotated name, as copies are */
+    bool arrived;  /* it came while its folder was watched, and is not known yet as which arrival */
     bool had_base; /* the log's name is its own, or was last; until that is counted as a rotation */
     bool seen;     /* order.c, while it compares names */
     bool known;    /* the broker has a place of the source */
@@ -102,6 +104,18 @@ struct file {
     bool closed;
     bool heir;          /* the gap of its log's chain_lost is its to tell, and not acknowledged yet */
     uint8_t gap_reason; /* its incarnation begins with a gap; SL_GAP_NONE: it does not */
+};
+
+/* A file that came under its log's name or was made under a rotated one, as events tell of it (arrivals.c).
+ */
+struct arrival {
+    struct arrival *next; /* younger */
+    char *name;           /* NULL: none */
+    struct file *file;    /* while it is judged */
+    uint32_t number;      /* in its log, from 1 */
+    bool copied;          /* it was made under a rotated name */
+    bool packed;          /* its .gz is there, which is it when it goes itself */
+    uint32_t cookie;      /* its name was taken from it, and the event of the next one may come; 0: not */
 };
 
 struct log {
@@ -122,13 +136,19 @@ struct log {
     bool unclaimed;  /* a file may be there whose place was not looked for (places.c) */
     bool chain_lost; /* it is from before, and none of its files is known to the broker: what was unread is a
                         gap */
+    uint8_t owed;    /* sl_gap_reason that is told before the first file that is begun */
     bool refused_said;    /* a file of it was refused and the log says so */
-    int64_t unsettled_ns; /* monotonic: since when the order can't be settled; 0: it can */
-    int16_t missed;       /* times that the base name came, less the files met: what is left was never met */
-    int16_t missed_top;   /* its highest value since top_ns */
-    uint16_t missed_behind; /* how many of those came behind all files that are here */
-    int64_t top_ns;
-    int64_t missed_ns; /* monotonic: when it last changed */
+    uint8_t unsettled;    /* looks in a row at which the order could not be settled */
+    int64_t unsettled_ns; /* monotonic: when the first of them was */
+    struct arrival
+        *arrivals; /* oldest first: files that came under the log's name and are not accounted for */
+    struct log *arriving_next;
+    int64_t stirred_ns;  /* monotonic: when an event last told of them */
+    int64_t arriving_ns; /* monotonic: ... or they were looked at */
+    uint64_t looked_at;  /* names were looked at; valid when inotify's queue is seen empty as often; 0: not */
+    uint32_t arrival_count;
+    bool arriving; /* it has arrivals, or files that may be some */
+    bool unjudged; /* events have told something since arrivals and files were brought together */
     char container[SL_ID_MAX_BYTES];
     char base[]; /* NUL-terminated */
 };
@@ -205,7 +225,9 @@ struct log *fleet_find_log(const struct fleet *fleet, const struct folder *folde
                            size_t bytes);
 struct log *fleet_log_new(struct fleet *fleet, struct sandbox *sandbox, struct folder *folder,
                           const char *base, size_t bytes, struct sl_slice container);
-/* Without files. Takes it out of its folder and sandbox. */
+/* The next one takes its place. */
+void arrival_free(struct arrival **at);
+/* Without files, not arriving. Takes it out of its folder and sandbox. */
 void fleet_log_free(struct fleet *fleet, struct log *log);
 /* Without logs, in no queue. */
 void fleet_sandbox_free(struct fleet *fleet, struct sandbox *sandbox);

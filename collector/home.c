@@ -262,10 +262,7 @@ static void loop(struct collector *c, struct sl_ops *ops, int signals_fd)
                 goodbye_ns = now_ns + GOODBYE_NS;
             }
         }
-        if (n > 0 && fds[1].revents)
-            more_events = watch_run(c->watch);
-        else
-            more_events = false;
+        more_events = (tick_ns <= now_ns || (n > 0 && fds[1].revents)) && watch_run(c->watch);
         if (tick_ns <= now_ns) {
             int64_t due_ns = watch_tick(c->watch, now_ns);
             turns_timers(c, now_ns);
@@ -331,7 +328,12 @@ static int open_ship(struct collector *c)
 static int open_watch(struct collector *c)
 {
     const struct sl_option_list *list = &c->options->watch;
-    struct watch_events events = {.name = finder_name, .look = look, .missed = finder_missed, .arg = c};
+    struct watch_events events = {.name = finder_name,
+                                  .look = look,
+                                  .missed = finder_missed,
+                                  .lost = arrivals_lost,
+                                  .told = finder_told,
+                                  .arg = c};
     c->patterns = calloc(list->count, sizeof *c->patterns);
     for (size_t i = 0; c->patterns && i < list->count; i++) {
         const char *why;

@@ -21,6 +21,7 @@
 
 enum {
     TRIES = 4,
+    RESTLESS_LOOKS = 50,
     NAMES_MAX = 16 << 10,
     CROWD = 1000, /* logs in one folder: listing it for one of them at every rotation would cost too much */
 };
@@ -44,7 +45,7 @@ static void view_fini(struct view *v)
     *v = (struct view){0};
 }
 
-static bool belongs(const struct collector *c, const struct log *log, const char *name)
+bool order_belongs(const struct collector *c, const struct log *log, const char *name)
 {
     size_t bytes = strlen(name);
     struct sl_slice base;
@@ -61,10 +62,14 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct named *)a)->name, ((const struct named *)b)->name);
 }
 
-static bool add(struct view *v, const struct log *log, const char *name)
+static bool add(struct view *v, const struct collector *c, const struct log *log, const char *name)
 {
     struct statx st;
-    if (folder_statx(log->folder, name, &st) < 0 || !S_ISREG(st.stx_mode) || st.stx_nlink != 1)
+    if (folder_statx(log->folder, name, &st) < 0 || !S_ISREG(st.stx_mode))
+        return true;
+    /* one that gets a second link goes on under the name that it has */
+    const struct file *f = st.stx_nlink == 1 ? NULL : finder_find(c, log, &st);
+    if (st.stx_nlink != 1 && !(f && f->name && strcmp(f->name, name) == 0))
         return true;
     if ((v->count & (v->count - 1)) == 0) {
         struct named *items = realloc(v->items, (v->count ? v->count * 2 : 1) * sizeof *items);
@@ -86,8 +91,8 @@ static bool view_take(struct view *v, const struct collector *c, const struct lo
     bool ok = dir || fd == -ENOENT || fd == -ENOTDIR; /* in a folder that is gone there is nothing */
     struct dirent *e;
     while (ok && dir && (e = readdir(dir)))
-        if (belongs(c, log, e->d_name))
-            ok = v->count < NAMES_MAX && add(v, log, e->d_name);
+        if (order_belongs(c, log, e->d_name))
+            ok = v->count < NAMES_MAX && add(v, c, log, e->d_name);
     if (dir)
         closedir(dir);
     else if (fd >= 0)
@@ -172,10 +177,39 @@ static void insert(struct file **list, struct file *f, const struct file *before
     *list = f;
 }
 
+static bool from_before(const struct file *f)
+{
+    return f->identity.birth_ns <= f->log->folder->watched_ns;
+}
+
+static bool has_base(const struct file *f)
+{
+    return f->name && strcmp(f->name, f->log->base) == 0;
+}
+
+/*
+ * Of plain files, as far as is known. What has the log's name is the youngest, and so is what had it among
+ * its copies; then how they came counts, and births among those from before.
+ */
+static bool is_younger(const struct file *f, const struct file *than)
+{
+    if (has_base(f) || has_base(than))
+        return has_base(f);
+    if (f->copied != than->copied && (f->copied ? than : f)->had_base)
+        return than->copied;
+    if (f->arrival > 0 && than->arrival > 0)
+        return f->arrival > than->arrival;
+    if (f->arrival > 0)
+        return from_before(than);
+    if (than->arrival > 0 || !from_before(f) || !from_before(than))
+        return false;
+    return f->had_base || (!than->had_base && f->identity.birth_ns > than->identity.birth_ns);
+}
+
 /*
  * Named files stand as their names say. One whose name is gone stands where its .gz does, else before the
- * plain file that it stood before: what has come since was packed, and is older than any that is not, or is
- * younger than all. Births do not tell: a file that is copied and truncated is older than its copies.
+ * first one that is known to be younger, or the plain file that it stood before: what has come since was
+ * packed, and is older than any that is not, or is younger than all.
  */
 static void put_in_order(struct log *log)
 {
@@ -199,11 +233,15 @@ static void put_in_order(struct log *log)
         insert(&named, f, before);
     }
     for (struct file *f = nameless; f; f = next) {
-        struct file *before = named;
+        struct file *before = named, *younger = named;
         next = f->next;
         while (before && !(before->state == FILE_COPY && before->copy_of == f))
             before = before->next;
-        insert(&named, f, before ? before : f->gz ? named : f->plain_behind);
+        while (younger && (f->gz || younger->gz || !is_younger(younger, f)))
+            younger = younger->next;
+        while (f->plain_behind && is_younger(f, f->plain_behind))
+            f->plain_behind = f->plain_behind->plain_behind;
+        insert(&named, f, before ? before : f->gz ? named : younger ? younger : f->plain_behind);
     }
     log->files = named;
 }
@@ -211,31 +249,37 @@ static void put_in_order(struct log *log)
 bool order_settled(struct collector *c, struct log *log)
 {
     size_t count = 0;
-    for (const struct file *f = log->files; f; f = f->next)
-        count += unbegun(f);
+    bool unknown = false; /* as which arrival one came */
+    for (struct file *f = log->files; f; f = f->next) {
+        unknown = unknown || (f->arrived && f->arrival == 0 && unbegun(f));
+        count += f->phantom ? 2 : unbegun(f);
+    }
     /* a chain that turned while it was listed for the first time may have hidden one from the listing */
     bool first = !log->ordered && log->files && log->files->next && log->folder->log_count <= CROWD;
-    if (!first && (!log->stirred || (count < 2 && log->missed <= 0))) {
+    if (!first && (!log->stirred || (count < 2 && !arrivals_unmet(c, log)))) {
         log->stirred = false;
         log->ordered = true;
         return true;
     }
     int64_t now_ns = sl_monotonic_ns();
-    if (!names_are_true(c, log)) {
-        if (log->unsettled_ns == 0)
+    if ((count > 1 && unknown) || !names_are_true(c, log)) {
+        if (log->unsettled == 0)
             log->unsettled_ns = now_ns;
-        /* names that never rest must not keep lines back for good */
-        return now_ns - log->unsettled_ns > RESTLESS_NS;
+        if (log->unsettled < UINT8_MAX)
+            log->unsettled++;
+        /* names that never rest must not keep lines back for good; time alone may have passed without a look
+         */
+        return log->unsettled > RESTLESS_LOOKS && now_ns - log->unsettled_ns > RESTLESS_NS;
     }
-    log->unsettled_ns = 0;
-    /* what they are tells which of them are copies, and whether one that came was met after all */
+    log->unsettled = 0;
+    /* what they are tells which of them are copies */
     for (struct file *f = log->files; f; f = f->next)
-        if (f->state == FILE_UNPLACED && (log->missed > 0 || (f->name && strcmp(f->name, log->base) != 0)) &&
+        if (f->state == FILE_UNPLACED && f->name && strcmp(f->name, log->base) != 0 &&
             tail_open(&c->fleet, f) == 0)
             places_place(c, f);
     put_in_order(log);
-    if (log->missed > 0)
-        return false; /* until it is met, or given up (finder_settle_missed) */
+    if (arrivals_unmet(c, log))
+        return false; /* until it is, or given up (arrivals.c) */
     log->stirred = false;
     log->ordered = true;
     return true;

@@ -176,7 +176,9 @@ static int place_known(struct collector *c, struct file *f, const uint8_t key[16
         /* Truncated while nobody looked. The place stays: a copy of what it was may be there. */
         f->source = p->source;
         f->known = true;
-        places_new_life(f, held_by_copy(c, f, p) ? SL_GAP_NONE : SL_GAP_SOURCE_TRUNCATED);
+        if (!held_by_copy(c, f, p))
+            f->log->owed = SL_GAP_SOURCE_TRUNCATED; /* copies of what came after it may come first */
+        places_new_life(f, SL_GAP_NONE);
         f->state = FILE_READING;
         return 0;
     }
@@ -307,8 +309,6 @@ int places_place(struct collector *c, struct file *f)
     f->state = FILE_READING;
     /* It may begin a new life of a sandbox that was deleted without anybody here having been told. */
     s->announced = 0;
-    if (is_sibling(f))
-        finder_met(c, f);
     return 0;
 }
 
@@ -362,6 +362,7 @@ void places_known(void *arg, struct sandbox *s, const struct sl_source_place *pl
     for (struct log *log = s->logs; log; log = log->sandbox_next) {
         log->wait_until_ns = 0;
         log->unclaimed = true;
+        log->owed = SL_GAP_NONE;
         for (struct file *f = log->files; f; f = f->next) {
             log->chain_lost = log->chain_lost || f->heir;
             clear(c, f);

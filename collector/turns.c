@@ -361,7 +361,7 @@ static enum step step_phantom(struct collector *c, struct file *f)
 static bool work_before(const struct file *phantom)
 {
     for (const struct file *f = phantom->log->files; f != phantom; f = f->next)
-        if (!f->phantom && (f->dirty || (f->state == FILE_UNPLACED && !is_empty_sibling(f))))
+        if (!f->phantom && !is_empty_sibling(f) && (f->dirty || f->state == FILE_UNPLACED))
             return true;
     return false;
 }
@@ -398,8 +398,15 @@ static enum step step(struct collector *c, struct log *log)
     struct file *f = turn_of(log);
     if (!f)
         return STEP_IDLE;
-    if (f->phantom)
+    if (f->phantom) {
+        if (!f->closing && (log->stirred || !log->ordered)) {
+            if (!order_settled(c, log))
+                return wait(c, log, SETTLE_NS);
+            if (turn_of(log) != f)
+                return STEP_AGAIN;
+        }
         return step_phantom(c, f);
+    }
     if (f->truncated || f->changed)
         return truncated(c, f);
     if (!f->dirty)
@@ -420,6 +427,8 @@ static enum step step(struct collector *c, struct log *log)
         return STEP_AGAIN;
     }
     bool fresh = f->sent == 0 && f->at == 0 && !f->known;
+    if (fresh && f->arrived && f->arrived_until == 0)
+        return STEP_IDLE; /* what came before it may be in the queue still */
     if (fresh && (log->stirred || !log->ordered)) {
         if (!order_settled(c, log))
             return wait(c, log, SETTLE_NS);
@@ -430,6 +439,10 @@ static enum step step(struct collector *c, struct log *log)
         r = places_lost(c, f);
         if (r != 0)
             return wait(c, log, r < 0 ? RETRY_NS : SETTLE_NS);
+    }
+    if (fresh && log->owed != SL_GAP_NONE) {
+        f->gap_reason = log->owed;
+        log->owed = SL_GAP_NONE;
     }
     uint64_t at = f->at;
     if (f->gap_reason != SL_GAP_NONE && f->sent == 0) {
@@ -580,7 +593,7 @@ void turns_timers(struct collector *c, int64_t now_ns)
         due = s->timer_next;
         s->in_timers = false;
         for (struct log *log = s->logs; log; log = log->sandbox_next) {
-            finder_settle_missed(c, log, now_ns);
+            arrivals_look(c, log, now_ns);
             if (log->wait_until_ns > now_ns)
                 turns_later(c, s, log->wait_until_ns - now_ns);
             if (s->sync == SYNC_DONE && !s->broken && ship_connected(c->ship))

@@ -11,6 +11,7 @@
 #include <sys/inotify.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -278,6 +279,14 @@ static bool was_used(int fd)
             st.stx_mtime.tv_nsec != st.stx_btime.tv_nsec);
 }
 
+/* The clock of births and mtimes: it stands still for some milliseconds. */
+static int64_t coarse_now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    return (int64_t)now.tv_sec * SL_NS_PER_S + now.tv_nsec;
+}
+
 /* Opens, watches and lists it. `fresh`: it was reported as just made. */
 static void folder_enter(struct watch *w, struct folder *f, bool fresh)
 {
@@ -296,6 +305,8 @@ static void folder_enter(struct watch *w, struct folder *f, bool fresh)
     uint32_t mask =
         IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
     int wd = inotify_add_watch(w->fd, proc, is_last(f) ? mask | IN_MODIFY : mask);
+    if (wd != f->wd)
+        f->watched_ns = coarse_now_ns();
     set_wd(w, f, wd);
     close(fd);
     list_folder(w, f, fresh);
@@ -353,7 +364,7 @@ static void list_some(struct watch *w, struct folder *f, DIR *dir, bool fresh)
             continue;
         empty = false;
         if (last && e->d_type != DT_DIR)
-            w->events.name(w->events.arg, f, e->d_name, NEWS_THERE);
+            w->events.name(w->events.arg, f, e->d_name, NEWS_THERE, 0);
         else if (!last && (e->d_type == DT_DIR || e->d_type == DT_UNKNOWN))
             child_seen(w, f, e->d_name, false);
     }
@@ -415,7 +426,8 @@ static void event_in(struct watch *w, struct folder *f, const struct inotify_eve
                            e->mask & IN_MODIFY     ? NEWS_WRITTEN
                            : e->mask & IN_CREATE   ? NEWS_CREATED
                            : e->mask & IN_MOVED_TO ? NEWS_RENAMED
-                                                   : NEWS_WENT);
+                                                   : NEWS_WENT,
+                           e->cookie);
         return;
     }
     if (!(e->mask & IN_ISDIR))
@@ -431,20 +443,28 @@ static void event_in(struct watch *w, struct folder *f, const struct inotify_eve
 
 static void overflow(struct watch *w)
 {
+    int64_t now_ns = coarse_now_ns();
     w->counts.overflows++;
     for (struct folder *f = w->watched.first; f; f = f->next) {
         f->due_ns = 0;
         f->changed_ns = 0;
+        f->watched_ns = now_ns;
     }
+    w->events.lost(w->events.arg);
 }
 
 bool watch_run(struct watch *w)
 {
     _Alignas(struct inotify_event) char buffer[16 << 10];
+    bool again = false;
     for (int i = 0; i < READS_A_RUN; i++) {
         ssize_t bytes = read(w->fd, buffer, sizeof buffer);
-        if (bytes <= 0)
-            return false;
+        if (bytes <= 0) {
+            if (!w->events.told(w->events.arg, true) || again)
+                return false;
+            again = true;
+            continue;
+        }
         const struct inotify_event *e;
         for (const char *at = buffer; at < buffer + bytes; at += sizeof *e + e->len) {
             e = (const struct inotify_event *)(const void *)at;
@@ -462,6 +482,7 @@ bool watch_run(struct watch *w)
                 event_in(w, found[k], e);
         }
     }
+    w->events.told(w->events.arg, false);
     return true;
 }
 

@@ -29,6 +29,7 @@ struct folder {
     uint32_t log_count;
     int64_t due_ns; /* next sweep */
     int64_t changed_ns;
+    int64_t watched_ns; /* realtime, of the clock that births are taken from: earlier ones came before it */
     uint64_t ino;
     uint32_t children;
     int wd; /* -1: not watched, the sweep looks after it alone */
@@ -55,13 +56,19 @@ enum news {
 };
 
 struct watch_events {
-    /* Something happened to a name in a last folder. `name` is NUL-terminated. */
-    void (*name)(void *arg, struct folder *folder, const char *name, enum news news);
+    /* Something happened to a name in a last folder. `name` is NUL-terminated. `cookie`: of a name that was
+     * taken from a file and of the one it was given for it; else 0. */
+    void (*name)(void *arg, struct folder *folder, const char *name, enum news news, uint32_t cookie);
     /* A last folder was listed (every name was reported) or swept: look whether what is known is still there.
      */
     void (*look)(void *arg, struct folder *folder, bool listed);
     /* A folder was made and gone before it could be listed. */
     void (*missed)(void *arg, struct folder *folder);
+    /* Something was not told: the queue was full. */
+    void (*lost)(void *arg);
+    /* After the events of a watch_run(). `drained`: the queue was empty, so all that had happened is told.
+     * True: what has happened since is to be told, too. */
+    bool (*told)(void *arg, bool drained);
     void *arg;
 };
 

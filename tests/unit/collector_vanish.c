@@ -133,10 +133,12 @@ static void a_life(unsigned seed, enum kind kind)
     world_end();
 }
 
-/* SEED and SEEDS: these lives instead. Not all of stamped files are told yet. */
+/* SEED and SEEDS: these lives instead; KIND: of one kind. */
 static void lives(enum kind kind, const unsigned *seeds, unsigned count)
 {
-    const char *first = getenv("SEED"), *most = getenv("SEEDS");
+    const char *first = getenv("SEED"), *most = getenv("SEEDS"), *only = getenv("KIND");
+    if (only && strcmp(only, kind_names[kind]) != 0)
+        return;
     if (!first) {
         for (unsigned i = 0; i < count; i++)
             a_life(seeds ? seeds[i] : i + 1, kind);
@@ -153,18 +155,28 @@ static void deleted_files_are_told(void **state)
     lives(DELETED, NULL, 60);
 }
 
-/* In each of them files vanished at two places. */
-static void stamped_files_that_vanish_at_two_places_are_told_at_both(void **state)
+static void stamped_files_are_told(void **state)
 {
-    static const unsigned seeds[] = {5, 15, 27, 52};
     (void)state;
-    lives(STAMPED, seeds, sizeof seeds / sizeof seeds[0]);
+    lives(STAMPED, NULL, 60);
+}
+
+static void numbered_files_are_told(void **state)
+{
+    (void)state;
+    lives(NUMBERED, NULL, 60);
+}
+
+static void copied_files_are_told(void **state)
+{
+    (void)state;
+    lives(COPIED, NULL, 60);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(deleted_files_are_told),
-        cmocka_unit_test(stamped_files_that_vanish_at_two_places_are_told_at_both)};
+        cmocka_unit_test(deleted_files_are_told), cmocka_unit_test(stamped_files_are_told),
+        cmocka_unit_test(numbered_files_are_told), cmocka_unit_test(copied_files_are_told)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,9 +20,9 @@ static struct {
     char said[1024];
 } me;
 
-static void name(void *arg, struct folder *folder, const char *name, enum news news)
+static void name(void *arg, struct folder *folder, const char *name, enum news news, uint32_t cookie)
 {
-    (void)arg;
+    (void)arg, (void)cookie;
     static const char *const what[] = {[NEWS_THERE] = "there",
                                        [NEWS_CREATED] = "created",
                                        [NEWS_RENAMED] = "renamed",
@@ -42,6 +42,17 @@ static void missed(void *arg, struct folder *folder)
     (void)arg;
     size_t used = strlen(me.said);
     snprintf(me.said + used, sizeof me.said - used, "%s missed\n", folder->name);
+}
+
+static void lost(void *arg)
+{
+    (void)arg;
+}
+
+static bool told(void *arg, bool drained)
+{
+    (void)arg, (void)drained;
+    return false;
 }
 
 static void says(const char *expected)
@@ -86,7 +97,8 @@ static int set_up(void **state)
     (void)state;
     char spec[160];
     const char *why;
-    const struct watch_events events = {.name = name, .look = look, .missed = missed};
+    const struct watch_events events = {
+        .name = name, .look = look, .missed = missed, .lost = lost, .told = told};
     snprintf(me.root, sizeof me.root, "/tmp/sandlog-watch-XXXXXX");
     assert_non_null(mkdtemp(me.root));
     snprintf(spec, sizeof spec, "plain:%s/{sandbox}/*.log", me.root);

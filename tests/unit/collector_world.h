@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/stat.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -22,7 +23,15 @@
 
 #include <cmocka.h>
 
-enum { LINES_MAX = 200000, PLACES_MAX = 4096, ASKED_MAX = 256, PATH_ROOM = 320, MARKS_MAX = 4096 };
+enum {
+    LINES_MAX = 200000,
+    PLACES_MAX = 4096,
+    ASKED_MAX = 256,
+    PATH_ROOM = 320,
+    MARKS_MAX = 4096,
+    BIRTHS_MAX = 65536,
+    TURNS_MOST = 40
+};
 
 enum kind { STAMPED, NUMBERED, PACKED, COPIED, COPIED_PACKED, DELETED };
 static const char *const kind_names[] = {"stamped", "numbered",          "packed",
@@ -33,6 +42,12 @@ struct mark {
     unsigned line;
     unsigned deaths; /* of the collector, before */
     bool unseen;     /* no collector was there, or only just */
+};
+
+/* tmpfs tells births by a clock that stands still for milliseconds, in which much happens here. */
+struct birth {
+    uint64_t inode;
+    int64_t at_ns;
 };
 
 struct asked {
@@ -61,6 +76,8 @@ static struct {
     bool removed;
     struct mark marks[MARKS_MAX];
     unsigned mark_count;
+    struct birth births[BIRTHS_MAX];
+    unsigned birth_count;
     /* the broker */
     struct sl_source_place places[PLACES_MAX];
     size_t place_count;
@@ -80,6 +97,7 @@ static struct {
     unsigned deaths;
     int64_t started_ns;
     bool up, connected;
+    bool ran; /* since it was started */
     struct {
         unsigned opens, reads, stats, listings;
     } calls;
@@ -148,13 +166,28 @@ static inline const char *suffix_of_number(unsigned n, const char *ending)
     return text;
 }
 
+static inline int64_t birth_ns(unsigned number)
+{
+    return (INT64_C(4000001000) + number) * SL_NS_PER_S;
+}
+
+static inline void born(int fd)
+{
+    struct stat st;
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_true(w.birth_count < BIRTHS_MAX);
+    w.births[w.birth_count] = (struct birth){.inode = st.st_ino, .at_ns = birth_ns(w.birth_count + 1)};
+    w.birth_count++;
+}
+
 /* What is written from here on is in another file. */
 static inline void mark(void)
 {
     assert_true(w.mark_count < MARKS_MAX);
-    w.marks[w.mark_count++] = (struct mark){.line = w.written,
-                                            .deaths = w.deaths,
-                                            .unseen = !w.up || w.now_ns - w.started_ns < 400 * SL_NS_PER_MS};
+    w.marks[w.mark_count++] =
+        (struct mark){.line = w.written,
+                      .deaths = w.deaths,
+                      .unseen = !w.up || !w.ran || w.now_ns - w.started_ns < 400 * SL_NS_PER_MS};
 }
 
 static inline void writer_reopen(void)
@@ -164,6 +197,7 @@ static inline void writer_reopen(void)
         close(w.fd);
     w.fd = open(path_of(""), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     assert_true(w.fd >= 0);
+    born(w.fd);
     breathe();
 }
 
@@ -190,6 +224,7 @@ static inline void writer_copy(const char *from, const char *to, bool pack)
     int in = open(from, O_RDONLY | O_CLOEXEC);
     int out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     assert_true(in >= 0 && out >= 0);
+    born(out);
     gzFile gz = pack ? gzdopen(dup(out), "w") : NULL;
     breathe();
     while ((n = read(in, data, dice(2) ? 100 : sizeof data)) > 0) {
@@ -292,7 +327,8 @@ static inline void between(void)
     w.inside = true;
     if (w.removes && dice(200) == 0)
         writer_remove();
-    else if (dice(3))
+    else if (dice(3) ||
+             w.turned > TURNS_MOST) /* a chain makes as many looks as it has names, each a chance */
         writer_write(1 + dice(3));
     else
         writer_rotate();
@@ -317,14 +353,30 @@ int __wrap_open(const char *path, int flags, ...)
         between();
     return __real_open(path, flags, 0600);
 }
-struct statx;
+
 int __real_statx(int fd, const char *path, int flags, unsigned mask, struct statx *ret);
 int __wrap_statx(int fd, const char *path, int flags, unsigned mask, struct statx *ret);
 int __wrap_statx(int fd, const char *path, int flags, unsigned mask, struct statx *ret)
 {
     w.calls.stats++;
     between();
-    return __real_statx(fd, path, flags, mask, ret);
+    int r = __real_statx(fd, path, flags, mask, ret);
+    for (unsigned i = w.birth_count; r == 0 && i > 0; i--) {
+        if (w.births[i - 1].inode != ret->stx_ino)
+            continue;
+        ret->stx_btime = (struct statx_timestamp){.tv_sec = w.births[i - 1].at_ns / SL_NS_PER_S};
+        break;
+    }
+    return r;
+}
+int __real_clock_gettime(clockid_t clock, struct timespec *ret);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ret);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ret)
+{
+    if (clock != CLOCK_REALTIME_COARSE)
+        return __real_clock_gettime(clock, ret);
+    *ret = (struct timespec){.tv_sec = birth_ns(w.birth_count) / SL_NS_PER_S, .tv_nsec = 1};
+    return 0;
 }
 void *__real_fdopendir(int fd);
 void *__wrap_fdopendir(int fd);
@@ -574,8 +626,12 @@ static inline void collector_start(void)
     const struct pack_sink sink = {.block = block_taken, .attrs = ends_attrs, .arg = c};
     assert_int_equal(fleet_init(&c->fleet, 4000), 0);
     assert_int_equal(pack_init(&c->pack, &c->fleet, &sink, 1 << 20, 1 << 20), 0);
-    const struct watch_events seen = {
-        .name = finder_name, .look = finder_look, .missed = finder_missed, .arg = c};
+    const struct watch_events seen = {.name = finder_name,
+                                      .look = finder_look,
+                                      .missed = finder_missed,
+                                      .lost = arrivals_lost,
+                                      .told = finder_told,
+                                      .arg = c};
     c->patterns = calloc(1, sizeof *c->patterns);
     assert_int_equal(pattern_parse(w.spec, c->patterns, &why), 0);
     c->pattern_count = 1;
@@ -591,7 +647,7 @@ static inline void collector_start(void)
                                        .arg = c};
     assert_int_equal(ship_new(&options, &c->fleet, &events, &c->ship), 0);
     w.up = true;
-    w.started_ns = w.now_ns;
+    w.ran = false;
     if (w.connected)
         broker_connects();
 }
@@ -625,6 +681,9 @@ static inline void world_turn(unsigned ms)
     if (!w.up)
         return;
     bool outer = w.inside;
+    if (!w.ran)
+        w.started_ns = w.now_ns;
+    w.ran = true;
     while (watch_run(c->watch))
         ;
     watch_tick(c->watch, w.now_ns);
