@@ -12,24 +12,26 @@ static size_t skip_blank(struct sl_slice s, size_t at)
     return at;
 }
 
-/* s.data[at] is the opening quote; returns where the closing one stands, or SIZE_MAX. */
+/*
+ * s.data[at] is the opening quote; returns where the closing one stands, or SIZE_MAX. Every byte is looked at
+ * twice: the next quote is sought again only where an escape has taken it.
+ */
 static size_t string_end(struct sl_slice s, size_t at, bool *ret_escapes)
 {
-    size_t from = at + 1;
+    const uint8_t *from = s.data + at + 1, *end = s.data + s.bytes, *quote = NULL;
     bool escapes = false;
     for (;;) {
-        const uint8_t *quote = memchr(s.data + from, '"', s.bytes - from);
+        if (!quote || quote < from)
+            quote = memchr(from, '"', (size_t)(end - from));
         if (!quote)
             return SIZE_MAX;
-        const uint8_t *backslash = memchr(s.data + from, '\\', (size_t)(quote - (s.data + from)));
+        const uint8_t *backslash = memchr(from, '\\', (size_t)(quote - from));
         if (!backslash) {
             *ret_escapes = escapes;
             return (size_t)(quote - s.data);
         }
         escapes = true;
-        from = (size_t)(backslash - s.data) + 2;
-        if (from > s.bytes)
-            return SIZE_MAX;
+        from = backslash + 2; /* the quote stands behind the backslash: at most one byte before this */
     }
 }
 

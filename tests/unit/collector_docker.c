@@ -3,6 +3,8 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -115,13 +117,45 @@ static void places_in_record_and_text_map_to_and_fro(void **state)
     assert_int_equal(docker_text_before(record, 3), 0);
 }
 
+/* A line of 1 MiB of NUL, or of what one escape stands for each: the rest was searched for its quote behind
+ * every one of them, which took the collector, and all its sandboxes, a minute of CPU time. It takes some
+ * milliseconds. */
+static void a_line_of_nothing_but_escapes_takes_no_longer_for_that(void **state)
+{
+    (void)state;
+    static const char *const escapes[] = {"\\u0000", "\\r", "\\\"", "\\\\"};
+    static const char head[] = "{\"log\":\"",
+                      tail[] = "\\n\",\"stream\":\"stdout\",\"time\":\"2026-11-20T20:42:04Z\"}";
+    const size_t units = 1 << 20;
+    uint8_t *record = malloc(sizeof head + sizeof tail + 6 * units), *text = malloc(6 * units + 64);
+    assert_true(record && text);
+    for (size_t i = 0; i < sizeof escapes / sizeof *escapes; i++) {
+        size_t bytes = 0, one = strlen(escapes[i]);
+        memcpy(record, head, sizeof head - 1);
+        bytes += sizeof head - 1;
+        for (size_t n = 0; n < units; n++, bytes += one)
+            memcpy(record + bytes, escapes[i], one);
+        memcpy(record + bytes, tail, sizeof tail - 1);
+        bytes += sizeof tail - 1;
+        struct entry e;
+        clock_t begun = clock();
+        assert_int_equal(docker_parse(sl_slice(record, bytes), text, &e, &attrs), 0);
+        assert_true(e.whole && e.text.bytes == units);
+        assert_true(clock() - begun < 5 * CLOCKS_PER_SEC);
+    }
+    free(record);
+    free(text);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_escape_is_decoded),
-                                       cmocka_unit_test(a_lone_surrogate_becomes_the_replacement_character),
-                                       cmocka_unit_test(members_come_in_any_order_and_others_are_skipped),
-                                       cmocka_unit_test(what_is_no_record_is_refused),
-                                       cmocka_unit_test(a_cut_record_is_never_taken),
-                                       cmocka_unit_test(places_in_record_and_text_map_to_and_fro)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_line_of_nothing_but_escapes_takes_no_longer_for_that),
+        cmocka_unit_test(every_escape_is_decoded),
+        cmocka_unit_test(a_lone_surrogate_becomes_the_replacement_character),
+        cmocka_unit_test(members_come_in_any_order_and_others_are_skipped),
+        cmocka_unit_test(what_is_no_record_is_refused),
+        cmocka_unit_test(a_cut_record_is_never_taken),
+        cmocka_unit_test(places_in_record_and_text_map_to_and_fro)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
