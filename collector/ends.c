@@ -325,7 +325,16 @@ static int drained(struct collector *c, struct sandbox *s)
 static bool has_files(const struct sandbox *s)
 {
     for (struct log *log = s->logs; log; log = log->sandbox_next)
-        if (log->files || log->arriving)
+        if (log->files)
+            return true;
+    return false;
+}
+
+/* Something came of which it is not known yet whether it was met. */
+static bool is_arriving(const struct sandbox *s)
+{
+    for (struct log *log = s->logs; log; log = log->sandbox_next)
+        if (log->arriving)
             return true;
     return false;
 }
@@ -372,12 +381,12 @@ static int say_stopped(struct collector *c, struct sandbox *s)
 
 void ends_check(struct collector *c, struct sandbox *s)
 {
-    bool files = has_files(s);
-    if (files) {
+    bool files = has_files(s), arriving = is_arriving(s);
+    if (files)
         s->end_quiet = all_buried(s);
+    if (files || arriving)
         s->left = false;
-    }
-    if (!files && s->end != END_SAYING && s->in_flight == 0) {
+    if (!files && !arriving && s->end != END_SAYING && s->in_flight == 0) {
         bool known = s->told && !s->end_quiet;
         if (s->end == END_SAID || !known) {
             forget(c, s);

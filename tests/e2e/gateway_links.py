@@ -175,7 +175,8 @@ def a_connection_cut_while_it_begins_does_not_make_the_broker_deaf():
             for data in (b"", b"\0SP", b"\0SP\0\0\x30\0\0", b"GET / HTTP/1.1\r\n\r\n"):
                 for _ in range(25):
                     with socket.socket(socket.AF_INET if tcp else socket.AF_UNIX) as c:
-                        c.connect(("127.0.0.1", int(query.rsplit(":", 1)[1])) if tcp else f"{s.dir}/query.sock")
+                        address = ("127.0.0.1", int(query.rsplit(":", 1)[1])) if tcp else f"{s.dir}/query.sock"
+                        until(lambda: c.connect_ex(address) == 0, 10, "it listens: the listener may just be replaced")
                         if data:
                             c.sendall(data)
                 s.start("gateway")
