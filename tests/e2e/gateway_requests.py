@@ -268,7 +268,8 @@ def requests_that_never_end_are_cut_within_10_seconds():
             t.start()
         for t in threads:
             t.join()
-        assert len(took) == 7 and max(took.values()) < 11.5 * PATIENCE, took
+        # ten seconds, looked at each second; the rest is for a machine with other work
+        assert len(took) == 7 and max(took.values()) < 14 * PATIENCE, took
         assert s.get("/healthz")[0] == 200
 
 

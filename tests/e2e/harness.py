@@ -497,8 +497,9 @@ def judge(sources, objects, what):
 def main(tests):
     """Runs the functions, or those named on the command line; each prints a line."""
     names = sys.argv[1:]
-    # A shell that starts us in the background has it ignored, and so would be everything that we start.
+    # A shell that starts us in the background has these ignored, and so would be everything that we start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     for test in tests:
         if names and test.__name__ not in names:
             continue
