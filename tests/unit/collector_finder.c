@@ -112,6 +112,26 @@ static void a_name_that_came_and_was_never_met_is_a_gap(void **state)
     world_end();
 }
 
+/* Its folder is still there, and nothing of the sandbox was ever stored. */
+static void a_file_of_a_moment_is_a_gap_and_an_end(void **state)
+{
+    (void)state;
+    world_begin(1, DELETED);
+    assert_int_equal(unlink(path_of("")), 0);
+    collector_start();
+    for (int i = 0; i < 50; i++)
+        world_turn(100);
+    assert_null(fleet_find(&w.c.fleet, sl_slice_of("box")));
+    writer_reopen();
+    writer_write(3);
+    assert_int_equal(unlink(path_of("")), 0);
+    for (int i = 0; i < 50; i++)
+        world_turn(100);
+    assert_int_equal(w.gaps, 1);
+    assert_true(w.ended);
+    world_end();
+}
+
 static void what_moved_on_before_it_was_looked_at_is_no_gap(void **state)
 {
     (void)state;
@@ -145,6 +165,7 @@ int main(void)
                                        cmocka_unit_test(another_file_of_the_name_is_another_file),
                                        cmocka_unit_test(what_is_no_plain_file_is_refused_and_counted_once),
                                        cmocka_unit_test(a_name_that_came_and_was_never_met_is_a_gap),
+                                       cmocka_unit_test(a_file_of_a_moment_is_a_gap_and_an_end),
                                        cmocka_unit_test(what_moved_on_before_it_was_looked_at_is_no_gap),
                                        cmocka_unit_test(a_name_of_no_log_is_nothing)};
     return cmocka_run_group_tests(tests, NULL, NULL);
