@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/queue.h>
 #include <sys/random.h>
 
 enum {
@@ -32,6 +33,7 @@ struct item {
 };
 
 struct request {
+    LIST_ENTRY(request) link; /* once it was sent */
     struct ship *ship;
     nng_msg *message;
     struct sl_writer writer;
@@ -42,6 +44,7 @@ struct request {
 };
 
 struct question {
+    LIST_ENTRY(question) link;
     struct ship *ship;
     struct sandbox *sandboxes[SYNC_IDS];
     uint32_t lives[SYNC_IDS];
@@ -53,6 +56,8 @@ struct ship {
     struct fleet *fleet;
     struct ship_events events;
     struct request *filling;
+    LIST_HEAD(, request) sent; /* and not answered, as are questions */
+    LIST_HEAD(, question) asked;
     struct ship_counts counts;
     int64_t pause_until_ns; /* the broker is short of room */
     int64_t sync_after_ns;  /* the broker's store could not say what it has */
@@ -147,6 +152,7 @@ static void settle(struct ship *ship, struct request *r, bool answered)
     }
     for (size_t i = 0; i < r->count; i++)
         ship->events.answered(ship->events.arg, r->items[i].sandbox);
+    LIST_REMOVE(r, link);
     free(r->items);
     free(r);
     ship->in_flight--;
@@ -318,6 +324,7 @@ void ship_flush(struct ship *ship)
     ship->in_flight++;
     ship->counts.requests++;
     ship->counts.bytes += r->writer.bytes;
+    LIST_INSERT_HEAD(&ship->sent, r, link);
     sl_client_ask(ship->client, r->message, &r->writer, APPEND_TIMEOUT_MS, append_answered, r);
 }
 
@@ -360,6 +367,7 @@ static void sync_answered(void *arg, int fault, const struct sl_message_head *he
             fleet_want_sync(ship->fleet, s);
     }
     free(places);
+    LIST_REMOVE(q, link);
     free(q);
 }
 
@@ -388,6 +396,7 @@ void ship_sync(struct ship *ship)
             sl_id_write(&w, sl_slice(s->id, s->id_bytes));
         }
         ship->questions++;
+        LIST_INSERT_HEAD(&ship->asked, q, link);
         sl_client_ask(ship->client, message, &w, SYNC_TIMEOUT_MS, sync_answered, q);
     }
 }
@@ -498,6 +507,15 @@ void ship_free(struct ship *ship)
         free(ship->filling);
     }
     sl_client_free(ship->client);
+    for (struct request *r; (r = LIST_FIRST(&ship->sent));) {
+        LIST_REMOVE(r, link);
+        free(r->items);
+        free(r);
+    }
+    for (struct question *q; (q = LIST_FIRST(&ship->asked));) {
+        LIST_REMOVE(q, link);
+        free(q);
+    }
     free(ship);
 }
 
