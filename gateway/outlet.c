@@ -38,7 +38,7 @@ static int hand_over(struct connection *c, uint8_t *data, size_t bytes)
         c->full = lws_partial_buffered(c->wsi);
     }
     access_sent(c, bytes);
-    c->last_sent_ns = sl_monotonic_ns();
+    c->last_sent_ns = c->server->flush_ns ? c->server->flush_ns : sl_monotonic_ns();
     if (c->bytes_sent == 0)
         sl_observe(&c->server->counts.first_byte, c->last_sent_ns - c->started_ns);
     c->bytes_sent += bytes;
@@ -226,9 +226,12 @@ static void push(struct connection *c)
 void outlet_flush(struct server *s)
 {
     struct connection *c;
+    if (!TAILQ_EMPTY(&s->ready))
+        s->flush_ns = sl_monotonic_ns();
     while ((c = TAILQ_FIRST(&s->ready))) {
         outlet_forget(c);
         if (!c->wakes && !c->full && !c->aborted)
             push(c);
     }
+    s->flush_ns = 0;
 }

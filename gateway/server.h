@@ -22,7 +22,8 @@ struct server {
     struct admission *admission;
     struct counts counts;
     LIST_HEAD(, connection) connections;
-    TAILQ_HEAD(, connection) ready; /* outlet.c's */
+    TAILQ_HEAD(, connection) ready; /* outlet.c's, as is the next */
+    int64_t flush_ns;               /* monotonic: since when it writes what is ready; 0: it does not */
     TAILQ_HEAD(, connection) line;  /* access.c's: who waits for a share of bytes */
     unsigned depth;                 /* of lws' callbacks */
     TAILQ_HEAD(, reader) resting;   /* reader_take.c's */
