@@ -196,6 +196,14 @@ static struct identity identity_of(const struct statx *st)
                              .birth_ns = birth_of(st)};
 }
 
+/* It came after its folder was watched. While the first listing was under way, births tell; later clocks may
+ * have been set, but then all that was there before is met. */
+static bool is_newcomer(const struct collector *c, const struct folder *folder, int64_t birth_ns)
+{
+    return folder->wd >= 0 && ((folder->listed_at > 0 && c->drains >= folder->listed_at) || birth_ns == 0 ||
+                               birth_ns >= folder->watched_ns);
+}
+
 /* False: it is gone by now. */
 static bool new_file(struct collector *c, struct log *log, const char *name, const struct statx *st)
 {
@@ -220,7 +228,8 @@ static bool new_file(struct collector *c, struct log *log, const char *name, con
         say(SL_WARNING, "file.unreadable", log->folder, name, strerror(-r));
     }
     f->had_base = strcmp(name, log->base) == 0;
-    if (log->folder->wd >= 0 && (birth_ns == 0 || birth_ns >= log->folder->watched_ns))
+    f->newcomer = is_newcomer(c, log->folder, birth_ns);
+    if (f->newcomer)
         arrivals_met(c, f);
     struct sandbox *s = log->sandbox;
     if (s->end == END_SAID)
@@ -392,6 +401,8 @@ bool finder_told(void *arg, bool drained)
 void finder_look(void *arg, struct folder *folder, bool listed)
 {
     struct collector *c = arg;
+    if (listed && folder->listed_at == 0)
+        folder->listed_at = c->drains + 1;
     for (struct log *log = folder->logs; log; log = log->folder_next) {
         char names[64][256];
         size_t count = 0;

@@ -90,7 +90,8 @@ struct file {
     bool gz;
     bool dirty;    /* there may be something to read */
     bool copied;   /* it was made under a rotated name, as copies are */
-    bool arrived;  /* it came while its folder was watched, and is not known yet as which arrival */
+    bool newcomer; /* it came while its folder was watched */
+    bool arrived;  /* ... and it is not known yet as which arrival */
     bool had_base; /* the log's name is its own, or was last; until that is counted as a rotation */
     bool seen;     /* order.c, while it compares names */
     bool known;    /* the broker has a place of the source */

@@ -177,11 +177,6 @@ static void insert(struct file **list, struct file *f, const struct file *before
     *list = f;
 }
 
-static bool from_before(const struct file *f)
-{
-    return f->identity.birth_ns <= f->log->folder->watched_ns;
-}
-
 static bool has_base(const struct file *f)
 {
     return f->name && strcmp(f->name, f->log->base) == 0;
@@ -200,8 +195,8 @@ static bool is_younger(const struct file *f, const struct file *than)
     if (f->arrival > 0 && than->arrival > 0)
         return f->arrival > than->arrival;
     if (f->arrival > 0)
-        return from_before(than);
-    if (than->arrival > 0 || !from_before(f) || !from_before(than))
+        return !than->newcomer;
+    if (than->arrival > 0 || f->newcomer || than->newcomer)
         return false;
     return f->had_base || (!than->had_base && f->identity.birth_ns > than->identity.birth_ns);
 }

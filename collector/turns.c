@@ -366,6 +366,20 @@ static bool work_before(const struct file *phantom)
     return false;
 }
 
+/* What it is a copy of has become shorter, or shorter than it: the copy goes on for that, and comes before
+ * younger files.
+ */
+static bool original_was_cut(const struct file *copy)
+{
+    const struct file *f = copy->copy_of;
+    uint64_t size, copied;
+    bool linked;
+    if (!f || f->state != FILE_READING || f->fd < 0 || f->truncated || tail_stat(f, &size, &linked) < 0)
+        return false;
+    return size < f->size ||
+           (copy->fd >= 0 && !copy->gz && tail_stat(copy, &copied, &linked) == 0 && size < copied);
+}
+
 /* The oldest file of the log that is not over. */
 static struct file *turn_of(struct log *log)
 {
@@ -374,6 +388,10 @@ static struct file *turn_of(struct log *log)
             return f;
     struct file *empty = NULL;
     for (struct file *f = log->files; f; f = f->next) {
+        if (f->state == FILE_COPY && f->next && original_was_cut(f)) {
+            f->copy_of->dirty = true;
+            return f->copy_of;
+        }
         if (f->state == FILE_DONE && f->dirty) {
             /* written to after it was passed on */
             f->state = FILE_READING;

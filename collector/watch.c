@@ -11,7 +11,6 @@
 #include <sys/inotify.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -279,12 +278,14 @@ static bool was_used(int fd)
             st.stx_mtime.tv_nsec != st.stx_btime.tv_nsec);
 }
 
-/* The clock of births and mtimes: it stands still for some milliseconds. */
-static int64_t coarse_now_ns(void)
+/* Whatever was made in it before was made at this time or before it, whatever clocks do: nobody sets a ctime.
+ */
+static int64_t changed_last_ns(int fd)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME_COARSE, &now);
-    return (int64_t)now.tv_sec * SL_NS_PER_S + now.tv_nsec;
+    struct statx st;
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_CTIME, &st) < 0)
+        return INT64_MAX;
+    return (int64_t)st.stx_ctime.tv_sec * SL_NS_PER_S + st.stx_ctime.tv_nsec;
 }
 
 /* Opens, watches and lists it. `fresh`: it was reported as just made. */
@@ -306,7 +307,7 @@ static void folder_enter(struct watch *w, struct folder *f, bool fresh)
         IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
     int wd = inotify_add_watch(w->fd, proc, is_last(f) ? mask | IN_MODIFY : mask);
     if (wd != f->wd)
-        f->watched_ns = coarse_now_ns();
+        f->watched_ns = changed_last_ns(fd);
     set_wd(w, f, wd);
     close(fd);
     list_folder(w, f, fresh);
@@ -443,12 +444,12 @@ static void event_in(struct watch *w, struct folder *f, const struct inotify_eve
 
 static void overflow(struct watch *w)
 {
-    int64_t now_ns = coarse_now_ns();
     w->counts.overflows++;
     for (struct folder *f = w->watched.first; f; f = f->next) {
         f->due_ns = 0;
         f->changed_ns = 0;
-        f->watched_ns = now_ns;
+        f->watched_ns = INT64_MAX;
+        f->listed_at = 0;
     }
     w->events.lost(w->events.arg);
 }

@@ -29,7 +29,8 @@ struct folder {
     uint32_t log_count;
     int64_t due_ns; /* next sweep */
     int64_t changed_ns;
-    int64_t watched_ns; /* realtime, of the clock that births are taken from: earlier ones came before it */
+    int64_t watched_ns; /* realtime, as the file system has it: what was born earlier came before the watch */
+    uint64_t listed_at; /* finder.c: every name was met when events were drained as often; 0: not yet */
     uint64_t ino;
     uint32_t children;
     int wd; /* -1: not watched, the sweep looks after it alone */

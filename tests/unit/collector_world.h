@@ -361,6 +361,9 @@ int __wrap_statx(int fd, const char *path, int flags, unsigned mask, struct stat
     w.calls.stats++;
     between();
     int r = __real_statx(fd, path, flags, mask, ret);
+    if (r == 0 && S_ISDIR(ret->stx_mode))
+        ret->stx_ctime =
+            (struct statx_timestamp){.tv_sec = birth_ns(w.birth_count) / SL_NS_PER_S, .tv_nsec = 1};
     for (unsigned i = w.birth_count; r == 0 && i > 0; i--) {
         if (w.births[i - 1].inode != ret->stx_ino)
             continue;
@@ -368,15 +371,6 @@ int __wrap_statx(int fd, const char *path, int flags, unsigned mask, struct stat
         break;
     }
     return r;
-}
-int __real_clock_gettime(clockid_t clock, struct timespec *ret);
-int __wrap_clock_gettime(clockid_t clock, struct timespec *ret);
-int __wrap_clock_gettime(clockid_t clock, struct timespec *ret)
-{
-    if (clock != CLOCK_REALTIME_COARSE)
-        return __real_clock_gettime(clock, ret);
-    *ret = (struct timespec){.tv_sec = birth_ns(w.birth_count) / SL_NS_PER_S, .tv_nsec = 1};
-    return 0;
 }
 void *__real_fdopendir(int fd);
 void *__wrap_fdopendir(int fd);
