@@ -5,9 +5,9 @@
  * likewise, MODULO files in turn), each with the time of its write(2) in its text. Latency is write(2) ->
  * read(2) of the event, sampled on every event of up to 64 followers; every follower's events are counted
  * (they must be all). Prints: delivered, expected, p50, p99, max in ms, and seconds from the last write to
- * the last delivery, and, with PID, the CPU seconds of that process from when all followed to the last
- * delivery (what it took to let them in is another matter). With FILE `-` nothing is written here and the
- * lines come from elsewhere (bench_bare): they carry CLOCK_MONOTONIC ns behind "t=".
+ * the last delivery, and, with PID, the CPU seconds, all and within the kernel, of that process from when all
+ * followed to the last delivery (what it took to let them in is another matter). With FILE `-` nothing is
+ * written here and the lines come from elsewhere (bench_bare): they carry CLOCK_MONOTONIC ns behind "t=".
  *
  *   bench_follow PORT PATH MODULO FOLLOWERS RATE SECONDS FILE [PID]
  */
@@ -51,7 +51,7 @@ static int64_t now_ns(clockid_t clock)
 }
 
 /* User and system time of a process so far; 0 without one. */
-static double cpu_s(int pid)
+static double cpu_s(int pid, double *ret_system)
 {
     char name[64], text[1024];
     unsigned long user = 0, kernel = 0;
@@ -65,6 +65,7 @@ static double cpu_s(int pid)
     const char *at = strrchr(text, ')');
     if (!at || sscanf(at, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &kernel) != 2)
         return 0;
+    *ret_system = (double)kernel / (double)sysconf(_SC_CLK_TCK);
     return (double)(user + kernel) / (double)sysconf(_SC_CLK_TCK);
 }
 
@@ -184,7 +185,7 @@ int main(int argc, char **argv)
     seconds = atof(argv[6]);
     file_pattern = argv[7];
     int pid = argc == 9 ? atoi(argv[8]) : 0;
-    double cpu_before = 0;
+    double cpu_before = 0, system_before = 0;
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
@@ -239,7 +240,7 @@ int main(int argc, char **argv)
         if (!started && ready == followers) {
             started = true;
             begun = now;
-            cpu_before = cpu_s(pid);
+            cpu_before = cpu_s(pid, &system_before);
             if (strcmp(file_pattern, "-") == 0)
                 written_all = true;
             else if (pthread_create(&thread, NULL, writer, NULL) != 0)
@@ -253,12 +254,13 @@ int main(int argc, char **argv)
     }
     if (started && strcmp(file_pattern, "-") != 0)
         pthread_join(thread, NULL);
-    double cpu = cpu_s(pid) - cpu_before;
+    double system = 0, cpu = cpu_s(pid, &system) - cpu_before;
     qsort(sample, samples, sizeof *sample, by_size);
-    printf("%" PRIu64 " %" PRIu64 " %.3f %.3f %.3f %.3f %.2f\n", delivered, expected,
+    printf("%" PRIu64 " %" PRIu64 " %.3f %.3f %.3f %.3f %.2f %.2f\n", delivered, expected,
            samples ? sample[samples / 2] : 0, samples ? sample[samples * 99 / 100] : 0,
            samples ? sample[samples - 1] : 0,
-           (double)(last_delivery - __atomic_load_n(&last_write_ns, __ATOMIC_RELAXED)) / 1e9, cpu);
+           (double)(last_delivery - __atomic_load_n(&last_write_ns, __ATOMIC_RELAXED)) / 1e9, cpu,
+           system - system_before);
     free(f);
     free(sample);
     return 0;
