@@ -176,6 +176,18 @@ static void an_empty_folder_is_not_missed(void **state)
     says("");
 }
 
+/* 100,000 folders come due ten times a millisecond. To wake for each took as much as to look at it. */
+static void folders_that_come_due_one_by_one_are_looked_at_together(void **state)
+{
+    (void)state;
+    int64_t begin_ns = sl_monotonic_ns();
+    make("box"); /* due in ten seconds, or a little later */
+    says("");
+    int64_t now_ns = begin_ns + 10 * SL_NS_PER_S - SL_NS_PER_MS;
+    assert_true(watch_tick(me.watch, now_ns) >= now_ns + 20 * SL_NS_PER_MS);
+    take("box");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -185,6 +197,8 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_folder_emptied_before_it_was_looked_at_is_missed, set_up,
                                         tear_down),
-        cmocka_unit_test_setup_teardown(an_empty_folder_is_not_missed, set_up, tear_down)};
+        cmocka_unit_test_setup_teardown(an_empty_folder_is_not_missed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(folders_that_come_due_one_by_one_are_looked_at_together, set_up,
+                                        tear_down)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
