@@ -182,6 +182,7 @@ static void known_as(struct file *f, const struct arrival *a)
     f->arrived = false;
     f->arrival = a->number;
     f->copied = a->copied;
+    f->newcomer = true;
 }
 
 /* Those from `a` on, the youngest first: each takes the youngest file that it may have been. */

@@ -201,7 +201,7 @@ static struct identity identity_of(const struct statx *st)
 static bool is_newcomer(const struct collector *c, const struct folder *folder, int64_t birth_ns)
 {
     return folder->wd >= 0 && ((folder->listed_at > 0 && c->drains >= folder->listed_at) || birth_ns == 0 ||
-                               birth_ns >= folder->watched_ns);
+                               birth_ns > folder->watched_ns);
 }
 
 /* False: it is gone by now. */
@@ -229,7 +229,8 @@ static bool new_file(struct collector *c, struct log *log, const char *name, con
     }
     f->had_base = strcmp(name, log->base) == 0;
     f->newcomer = is_newcomer(c, log->folder, birth_ns);
-    if (f->newcomer)
+    /* what was born in the same tick of the kernel's clock may be one, but is not counted on to be */
+    if (f->newcomer || birth_ns == log->folder->watched_ns)
         arrivals_met(c, f);
     struct sandbox *s = log->sandbox;
     if (s->end == END_SAID)

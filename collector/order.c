@@ -195,7 +195,7 @@ static bool is_younger(const struct file *f, const struct file *than)
     if (f->arrival > 0 && than->arrival > 0)
         return f->arrival > than->arrival;
     if (f->arrival > 0)
-        return !than->newcomer;
+        return !than->arrived; /* what came by no event was there before */
     if (than->arrival > 0 || f->newcomer || than->newcomer)
         return false;
     return f->had_base || (!than->had_base && f->identity.birth_ns > than->identity.birth_ns);
@@ -228,7 +228,7 @@ static void put_in_order(struct log *log)
         insert(&named, f, before);
     }
     for (struct file *f = nameless; f; f = next) {
-        struct file *before = named, *younger = named;
+        struct file *before = named, *younger = f->newcomer && f->arrival == 0 ? NULL : named;
         next = f->next;
         while (before && !(before->state == FILE_COPY && before->copy_of == f))
             before = before->next;

@@ -90,6 +90,36 @@ static void packed_copies_come_in_order(void **state)
     lives(COPIED_PACKED);
 }
 
+/* They are held by nothing but their descriptors while no broker is there. */
+static void without_names(enum kind kind, bool from_before, bool same_tick)
+{
+    world_begin(1, kind);
+    w.connected = false;
+    w.same_tick = same_tick;
+    if (!from_before)
+        collector_start();
+    writer_write(10);
+    if (from_before)
+        collector_start();
+    for (int turns = 0; turns < 3; turns++) {
+        for (int i = 0; i < 20; i++)
+            world_turn(50);
+        writer_rotate();
+        writer_write(10);
+    }
+    world_turn(50);
+    world_rest();
+    all_lines_came(kind_names[kind]);
+    world_end();
+}
+
+static void files_without_names_come_in_order(void **state)
+{
+    (void)state;
+    for (int way = 0; way < 8; way++)
+        without_names(way & 1 ? DELETED : REPLACED, way & 2, way & 4);
+}
+
 /* What a rotation costs while `kept` rotated files are there: it must not be more for a log that keeps more.
  */
 static void one_more(enum kind kind, unsigned kept, unsigned *ret_opens, unsigned *ret_reads,
@@ -180,6 +210,7 @@ int main(void)
                                        cmocka_unit_test(packed_files_come_in_order),
                                        cmocka_unit_test(copies_come_in_order),
                                        cmocka_unit_test(packed_copies_come_in_order),
+                                       cmocka_unit_test(files_without_names_come_in_order),
                                        cmocka_unit_test(a_rotation_costs_the_same_beside_many),
                                        cmocka_unit_test(a_start_costs_the_same_for_each)};
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -33,9 +33,9 @@ enum {
     TURNS_MOST = 40
 };
 
-enum kind { STAMPED, NUMBERED, PACKED, COPIED, COPIED_PACKED, DELETED };
-static const char *const kind_names[] = {"stamped", "numbered",          "packed",
-                                         "copied",  "copied and packed", "deleted"};
+enum kind { STAMPED, NUMBERED, PACKED, COPIED, COPIED_PACKED, DELETED, REPLACED };
+static const char *const kind_names[] = {"stamped",           "numbered", "packed",  "copied",
+                                         "copied and packed", "deleted",  "replaced"};
 
 /* Lines from here on stand in another file than those before. */
 struct mark {
@@ -65,8 +65,10 @@ static struct {
     char root[64];
     char spec[PATH_ROOM];
     unsigned seed;
-    bool restless; /* the other side may act between any two calls */
-    bool inside;   /* it does */
+    bool restless;  /* the other side may act between any two calls */
+    bool same_tick; /* the folder is watched in the tick of the kernel's clock in which its last file was made
+                     */
+    bool inside;    /* it does */
     int64_t now_ns;
     /* the writer */
     enum kind kind;
@@ -262,6 +264,16 @@ static inline void writer_rotate(void)
         writer_reopen();
         return;
     }
+    if (w.kind == REPLACED) {
+        mark();
+        close(w.fd);
+        w.fd = open(path_of(".new"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+        assert_true(w.fd >= 0);
+        born(w.fd);
+        breathe();
+        assert_true(writer_move(path_of(".new"), path_of("")));
+        return;
+    }
     if (w.kind == STAMPED) {
         writer_move(path_of(""), path_of(suffix_of_number(w.turned, "")));
         if (w.turned > w.kept)
@@ -362,8 +374,8 @@ int __wrap_statx(int fd, const char *path, int flags, unsigned mask, struct stat
     between();
     int r = __real_statx(fd, path, flags, mask, ret);
     if (r == 0 && S_ISDIR(ret->stx_mode))
-        ret->stx_ctime =
-            (struct statx_timestamp){.tv_sec = birth_ns(w.birth_count) / SL_NS_PER_S, .tv_nsec = 1};
+        ret->stx_ctime = (struct statx_timestamp){.tv_sec = birth_ns(w.birth_count) / SL_NS_PER_S,
+                                                  .tv_nsec = !w.same_tick};
     for (unsigned i = w.birth_count; r == 0 && i > 0; i--) {
         if (w.births[i - 1].inode != ret->stx_ino)
             continue;
