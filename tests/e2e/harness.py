@@ -49,9 +49,17 @@ def until(condition, seconds=10, what="condition"):
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Below those that the kernel gives to connections, where there is room: else one of thousands of readers may have it before its
+    daemon does, or while that is started again."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as f:
+        lowest = int(f.read().split()[0])
+    while True:
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", random.SystemRandom().randrange(10000, lowest) if lowest > 20000 else 0))
+                return s.getsockname()[1]
+            except OSError:
+                continue
 
 
 class Redis:
