@@ -201,6 +201,12 @@ static bool is_younger(const struct file *f, const struct file *than)
     return f->had_base || (!than->had_base && f->identity.birth_ns > than->identity.birth_ns);
 }
 
+/* Beside its name: when a .gz was born says nothing. */
+static bool has_place(const struct file *f)
+{
+    return !f->gz || f->arrival > 0;
+}
+
 /*
  * Named files stand as their names say. One whose name is gone stands where its .gz does, else before the
  * first one that is known to be younger, or the plain file that it stood before: what has come since was
@@ -232,11 +238,12 @@ static void put_in_order(struct log *log)
         next = f->next;
         while (before && !(before->state == FILE_COPY && before->copy_of == f))
             before = before->next;
-        while (younger && (f->gz || younger->gz || !is_younger(younger, f)))
+        while (younger && !(has_place(f) && has_place(younger) && is_younger(younger, f)))
             younger = younger->next;
         while (f->plain_behind && is_younger(f, f->plain_behind))
             f->plain_behind = f->plain_behind->plain_behind;
-        insert(&named, f, before ? before : f->gz ? named : younger ? younger : f->plain_behind);
+        struct file *behind = has_place(f) ? f->plain_behind : named;
+        insert(&named, f, before ? before : younger ? younger : behind);
     }
     log->files = named;
 }

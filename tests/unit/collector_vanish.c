@@ -173,6 +173,12 @@ static void copied_files_are_told(void **state)
     lives(COPIED, NULL, 60);
 }
 
+static void packed_files_are_told(void **state)
+{
+    (void)state;
+    lives(PACKED, NULL, 1);
+}
+
 static void replaced_files_are_told(void **state)
 {
     (void)state;
@@ -182,8 +188,8 @@ static void replaced_files_are_told(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(deleted_files_are_told), cmocka_unit_test(stamped_files_are_told),
+        cmocka_unit_test(deleted_files_are_told),  cmocka_unit_test(stamped_files_are_told),
         cmocka_unit_test(numbered_files_are_told), cmocka_unit_test(copied_files_are_told),
-        cmocka_unit_test(replaced_files_are_told)};
+        cmocka_unit_test(packed_files_are_told),   cmocka_unit_test(replaced_files_are_told)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -286,6 +286,8 @@ static inline void writer_rotate(void)
             writer_move(path_of(suffix_of_number(n, ".gz")), path_of(suffix_of_number(n + 1, ".gz")));
     }
     if (w.kind == PACKED && stat(path_of(".2"), &st) == 0) {
+        unlink(path_of(".2.gz")); /* it was not moved where only one is kept */
+        breathe();
         writer_copy(path_of(".2"), path_of(".2.gz"), true);
         unlink(path_of(".2"));
         breathe();
