@@ -111,6 +111,28 @@ def downloads_cost_per_block_and_page_not_per_line():
                    faults_per_mb=(spent.faults / mb, 100))
 
 
+def a_download_that_becomes_slow_gets_every_byte():
+    """What keeps up is given pages of 768 KiB; who then takes longer than a second for one gives them back, and goes on in small ones."""
+    with System() as system:
+        text = a_large_log(system)
+        readers = []
+        for _ in range(20):
+            c = http.client.HTTPConnection("127.0.0.1", system.port, timeout=60)
+            c.connect()
+            c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+            c.request("GET", system.url("large"))
+            r = c.getresponse()
+            readers.append((r, bytearray(r.read(3_000_000))))
+        began = time.monotonic()
+        while time.monotonic() - began < 3:
+            for r, data in readers:
+                data += r.read(1 << 12)
+            time.sleep(0.05)
+        for r, data in readers:
+            data += r.read()
+            assert data == text, len(data)
+
+
 class Followers(threading.Thread):
     """So many connections, read and thrown away; counts the lines of each."""
 
@@ -172,4 +194,5 @@ def a_block_is_decoded_once_and_rendered_once_per_format_however_many_follow():
 
 
 main([downloads_cost_per_block_and_page_not_per_line,
+      a_download_that_becomes_slow_gets_every_byte,
       a_block_is_decoded_once_and_rendered_once_per_format_however_many_follow])

@@ -176,7 +176,7 @@ static void an_empty_folder_is_not_missed(void **state)
     says("");
 }
 
-/* 100,000 folders come due ten times a millisecond. To wake for each took as much as to look at it. */
+/* Of 100,000 folders ten come due each millisecond. To wake for each took as much as to look at it. */
 static void folders_that_come_due_one_by_one_are_looked_at_together(void **state)
 {
     (void)state;
