@@ -12,7 +12,6 @@
  */
 #include "collector.h"
 #include "wire/timestamp.h"
-#include <assert.h>
 #include <linux/stat.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -194,10 +193,14 @@ static void match(const struct collector *c, struct log *log, struct arrival *a)
     a->file = is_gone(a) ? file_of_gone(log, a->number)
               : a->name  ? fleet_file_named(&c->fleet, log, a->name)
                          : NULL;
-    if (a->file && is_gone(a))
+    if (!a->file)
+        return;
+    if (is_gone(a)) {
         known_as(a->file, a);
-    else if (a->file)
-        a->file->arrival = a->number, a->file->copied = a->copied; /* as far as is known by now */
+    } else { /* as far as is known by now */
+        a->file->arrival = a->number;
+        a->file->copied = a->copied;
+    }
 }
 
 /* What is gone was met or was missed. */

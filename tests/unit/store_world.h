@@ -210,7 +210,7 @@ static void await(struct world *w, const struct waiting *b)
 {
     while (!b->done) {
         struct pollfd fd = {.fd = w->wake[0], .events = POLLIN};
-        assert_int_equal(poll(&fd, 1, 30000), 1);
+        assert_int_equal(poll(&fd, 1, 120000), 1); /* a sanitizer beside other work takes its time */
         char bytes[64];
         assert_true(read(w->wake[0], bytes, sizeof bytes) > 0);
         store_run(w->store);
@@ -368,7 +368,7 @@ static inline void compact(struct world *w)
     store_compact(w->store, world_compacted, &fault);
     while (fault == 1) {
         struct pollfd fd = {.fd = w->wake[0], .events = POLLIN};
-        assert_int_equal(poll(&fd, 1, 30000), 1);
+        assert_int_equal(poll(&fd, 1, 120000), 1); /* a sanitizer beside other work takes its time */
         char bytes[64];
         assert_true(read(w->wake[0], bytes, sizeof bytes) > 0);
         store_run(w->store);
