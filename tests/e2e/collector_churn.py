@@ -30,7 +30,8 @@ def account(source, objects, what):
         assert n >= expected, f"{what}: line {n} comes after {expected - 1}"
         if n > expected:
             place = o["seq"] if o else len(lines) + 1
-            assert place in behind, f"{what}: lines {expected} to {n - 1} are missing before seq {place} without a gap; gaps at {sorted(behind)}"
+            # nobody knows of files that were replaced before the broker had a line of the sandbox
+            assert place in behind or expected == 0, f"{what}: lines {expected} to {n - 1} are missing before seq {place} without a gap; gaps at {sorted(behind)}"
             missing += n - expected
             used.add(place)
         expected = n + 1
