@@ -194,11 +194,14 @@ class Court:
             self.sum["written"] += sum(box.box.written.values())
             self.sum["numbered"] += len(box.box.settled)
             del self.readers[box.name]
-        if box.dice.random() < 0.5 and not any(box.name in m.views for m in self.many):
+        # one that is yet to be read together with others stays: its reader would wait for it without end
+        with self.lock:
+            wanted = box.box in self.waiting or any(box.name in m.views for m in self.many)
+        if box.dice.random() < 0.5 and not wanted:
             self.ask("DELETE", "/v1/sandboxes/" + box.name)
         if self.exporter:
             self.exporter.drop(box.box)
-        if not any(box.name in m.views for m in self.many):
+        if not wanted:
             self.ledger.forget(box.name)
         box.remove()
         return True
