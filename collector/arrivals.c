@@ -8,7 +8,7 @@
  * together twice: an arrival that is gone was one of the files that were met since it came and that have no
  * name any more, or it was missed; and one that has a name is the file of that name, when nothing has
  * happened between two looks. Events count as processed when inotify's queue was seen empty. Nothing in here
- * depends on how long something takes.
+ * depends on how long something takes, but that what events tell to be there and is not is given up.
  */
 #include "collector.h"
 #include "wire/timestamp.h"

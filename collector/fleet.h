@@ -91,7 +91,7 @@ struct file {
     bool dirty;    /* there may be something to read */
     bool copied;   /* it was made under a rotated name, as copies are */
     bool newcomer; /* it came while its folder was watched */
-    bool arrived;  /* ... and it is not known yet as which arrival */
+    bool arrived;  /* it may be one of the arrivals, and is not known yet as which */
     bool had_base; /* the log's name is its own, or was last; until that is counted as a rotation */
     bool seen;     /* order.c, while it compares names */
     bool known;    /* the broker has a place of the source */
@@ -138,11 +138,10 @@ struct log {
     bool chain_lost; /* it is from before, and none of its files is known to the broker: what was unread is a
                         gap */
     uint8_t owed;    /* sl_gap_reason that is told before the first file that is begun */
-    bool refused_said;    /* a file of it was refused and the log says so */
-    uint8_t unsettled;    /* looks in a row at which the order could not be settled */
-    int64_t unsettled_ns; /* monotonic: when the first of them was */
-    struct arrival
-        *arrivals; /* oldest first: files that came under the log's name and are not accounted for */
+    bool refused_said;        /* a file of it was refused and the log says so */
+    uint8_t unsettled;        /* looks in a row at which the order could not be settled */
+    int64_t unsettled_ns;     /* monotonic: when the first of them was */
+    struct arrival *arrivals; /* oldest first: files that came and are not accounted for */
     struct log *arriving_next;
     int64_t stirred_ns;  /* monotonic: when an event last told of them */
     int64_t arriving_ns; /* monotonic: ... or they were looked at */

@@ -11,35 +11,11 @@ static void a_life(unsigned seed, enum kind kind)
     collector_start();
     w.restless = true;
     for (int i = 0; i < 60; i++) {
-        switch (dice(12)) {
-        case 0:
+        unsigned number = dice(12);
+        if (number == 0)
             collector_dies(dice(3));
-            break;
-        case 1:
-        case 2:
-            if (!w.up)
-                collector_start();
-            break;
-        case 3:
-            if (w.connected)
-                broker_goes(dice(3));
-            break;
-        case 4:
-        case 5:
-            if (!w.connected)
-                broker_connects();
-            break;
-        case 6:
-        case 7:
-            writer_rotate();
-            break;
-        case 8:
-            world_turn(dice(2) ? dice(30) : dice(8000));
-            break;
-        default:
-            writer_write(1 + dice(10));
-            world_turn(dice(10));
-        }
+        else
+            world_step(number);
     }
     world_rest();
     snprintf(what, sizeof what, "%s, seed %u, %u turns", kind_names[kind], seed, w.turned);

@@ -83,31 +83,11 @@ static void a_life(unsigned seed, enum kind kind)
         world_turn(100);
     w.restless = true;
     for (int i = 0; i < 60 && !(w.removed && dice(4) == 0); i++) {
-        switch (dice(16)) {
+        unsigned number = dice(16);
+        switch (number) {
         case 0:
             if (dice(2))
                 collector_dies(dice(3));
-            break;
-        case 1:
-        case 2:
-            if (!w.up)
-                collector_start();
-            break;
-        case 3:
-            if (w.connected)
-                broker_goes(dice(3));
-            break;
-        case 4:
-        case 5:
-            if (!w.connected)
-                broker_connects();
-            break;
-        case 6:
-        case 7:
-            writer_rotate();
-            break;
-        case 8:
-            world_turn(dice(2) ? dice(30) : dice(8000));
             break;
         case 9:
             a_pause();
@@ -119,8 +99,7 @@ static void a_life(unsigned seed, enum kind kind)
             w.refuses = dice(3) ? 0 : 1 + dice(3);
             break;
         default:
-            writer_write(1 + dice(10));
-            world_turn(dice(10));
+            world_step(number);
         }
     }
     w.inside = true;
