@@ -2,9 +2,11 @@
 #include "link_peers.h"
 #include "wire/timestamp.h"
 
+#include <errno.h>
 #include <nng/nng.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 enum { GONE_KEPT_MS = 5000 }; /* messages that nng had read are delivered by then */
 
@@ -53,6 +55,31 @@ void link_peers_sweep(struct link_peers *peers, int64_t now_ns)
             }
         }
     }
+}
+
+int link_peer_hello(struct link_peer *peer, const struct sl_hello *hello, struct sl_slice secret)
+{
+    if (peer->role != 0 &&
+        (peer->role != hello->role || !sl_slice_equal(sl_slice_of(peer->host), hello->host)))
+        return LINK_PEER_HAS_ANOTHER_NAME;
+    if (!peer->has_nonce) {
+        if (getrandom(peer->nonce, sizeof peer->nonce, 0) != (ssize_t)sizeof peer->nonce)
+            return -EIO;
+        peer->has_nonce = true;
+    }
+    if (secret.bytes > 0) {
+        uint8_t proof[LINK_PROOF_BYTES];
+        int r = link_proof(secret, peer->nonce, hello->role, hello->host, proof);
+        if (r < 0)
+            return r;
+        if (!link_proof_equal(hello->proof, proof))
+            return LINK_PEER_UNPROVEN;
+    }
+    peer->proven = true;
+    peer->role = hello->role;
+    if (hello->host.bytes > 0)
+        memcpy(peer->host, hello->host.data, hello->host.bytes);
+    return 0;
 }
 
 size_t link_peers_count(const struct link_peers *peers, uint8_t role)

@@ -45,6 +45,10 @@ void link_peer_mark_gone(struct link_peer *peer, int64_t now_ns);
 /* Finds connections that went unseen, and frees entries that are gone for a while and hold nothing. */
 void link_peers_sweep(struct link_peers *peers, int64_t now_ns);
 void link_peers_each(struct link_peers *peers, void (*each)(struct link_peer *peer));
+/* What a HELLO says of the peer, who has the name then if it is proved (with an empty secret: always). The
+ * nonce that a proof is over is made at the first one. Faults: -errno. */
+enum { LINK_PEER_HAS_ANOTHER_NAME = 1, LINK_PEER_UNPROVEN };
+int link_peer_hello(struct link_peer *peer, const struct sl_hello *hello, struct sl_slice secret);
 /* For sl_server_begin() and sl_server_fence(), which see. */
 bool link_peers_begin(struct link_peers *peers, struct link_peer *peer, uint64_t instance);
 void link_peers_fence(struct link_peers *peers, const char *host, uint64_t instance);

@@ -8,6 +8,7 @@
  * nng had read by then is still delivered, and the daemon may hold its requests.
  */
 #include "link_server.h"
+#include "link_listener.h"
 #include "link_peers.h"
 #include "link_tls.h"
 #include "wire/timestamp.h"
@@ -17,12 +18,9 @@
 #include <nng/protocol/reqrep0/rep.h>
 #include <nng/supplemental/util/platform.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/random.h>
 
 enum {
-    ENVELOPE_BYTES = 4,       /* nng's request id counts into RECVMAXSZ */
     ANSWER_WITHIN_MS = 30000, /* a peer that does not read its answers for that long is let go */
     IDLE_MAX = 256,           /* slots kept for reuse, with context and aio: 1.25 KiB each */
     SWEEP_EVERY_MS = 5000,
@@ -54,17 +52,9 @@ struct slot {
 struct sl_server {
     struct sl_mailbox mailbox;
     nng_socket socket;
-    nng_listener listener;
-    uint16_t port;
-    char *url;
+    struct link_listener listener;
     struct sl_link_keys *keys;
-    bool listening;
-    uint64_t refused;     /* proofs that were wrong */
-    uint64_t refused_tls; /* what nng counted, of earlier listeners too */
-    uint64_t counted_tls; /* of this listener */
-    int64_t counted_ns;
-    bool cut; /* at the last look a connection of this listener had ended before it was one */
-    int64_t looked_ns;
+    uint64_t refused; /* proofs that were wrong */
     uint64_t epoch;
     size_t max_waiting;
     size_t max_bytes;
@@ -264,41 +254,22 @@ static void answer_hello(struct slot *slot)
         sl_request_refuse(&slot->request, SL_STATUS_MALFORMED, "HELLO could not be read");
         return;
     }
-    if (peer->role != 0 &&
-        (peer->role != hello.role || !sl_slice_equal(sl_slice_of(peer->host), hello.host))) {
+    int r = link_peer_hello(peer, &hello, secret_of(s));
+    if (r == LINK_PEER_HAS_ANOTHER_NAME) {
         sl_request_refuse(&slot->request, SL_STATUS_MALFORMED, "this connection has another name already");
         return;
     }
-    if (!peer->has_nonce) {
-        if (getrandom(peer->nonce, sizeof peer->nonce, 0) != (ssize_t)sizeof peer->nonce) {
-            slot_drop(slot);
-            return;
-        }
-        peer->has_nonce = true;
+    if (r < 0) {
+        slot_drop(slot);
+        return;
     }
-    struct sl_slice secret = secret_of(s);
-    bool proven = secret.bytes == 0;
-    if (!proven) {
-        uint8_t proof[LINK_PROOF_BYTES];
-        if (link_proof(secret, peer->nonce, hello.role, hello.host, proof) != 0) {
-            slot_drop(slot);
-            return;
-        }
-        proven = link_proof_equal(hello.proof, proof);
-        s->refused += hello.proof.bytes > 0 && !proven;
-    }
-    if (proven) {
-        peer->proven = true;
-        peer->role = hello.role;
-        if (hello.host.bytes > 0)
-            memcpy(peer->host, hello.host.data, hello.host.bytes);
-    }
+    s->refused += r == LINK_PEER_UNPROVEN && hello.proof.bytes > 0;
     nng_msg *answer;
     struct sl_writer w;
     struct sl_welcome welcome = {.epoch = s->epoch, .version = sl_slice_of(SL_VERSION)};
     memcpy(welcome.nonce, peer->nonce, sizeof welcome.nonce);
-    if (sl_answer_new(&slot->request, proven ? SL_STATUS_OK : SL_STATUS_UNAUTHENTICATED, 512, &answer, &w) !=
-        0) {
+    uint8_t status = r == 0 ? SL_STATUS_OK : SL_STATUS_UNAUTHENTICATED;
+    if (sl_answer_new(&slot->request, status, 512, &answer, &w) != 0) {
         slot_drop(slot);
         return;
     }
@@ -384,65 +355,12 @@ static void on_answered(struct slot *slot)
     slot_end(slot);
 }
 
-/* ---- the listener ---- */
+/* ---- the daemon's turn ---- */
 
-static int listener_open(struct sl_server *s)
-{
-    static const struct sl_link_keys none;
-    int r = nng_listener_create(&s->listener, s->socket, s->url);
-    if (r != 0)
-        return r;
-    r = nng_listener_set_size(s->listener, NNG_OPT_RECVMAXSZ, SL_MESSAGE_MAX_BYTES + ENVELOPE_BYTES);
-    if (r == 0)
-        r = link_tls_listener(s->keys ? s->keys : &none, s->url, s->listener);
-    if (r == 0)
-        r = nng_listener_start(s->listener, 0);
-    if (r != 0) {
-        nng_listener_close(s->listener);
-        return r;
-    }
-    s->listening = true;
-    int port;
-    if (nng_listener_get_int(s->listener, NNG_OPT_TCP_BOUND_PORT, &port) == 0)
-        s->port = (uint16_t)port;
-    return 0;
-}
-
-static void listener_close(struct sl_server *s)
-{
-    s->refused_tls += s->counted_tls;
-    s->counted_tls = 0;
-    s->cut = false;
-    s->listening = false;
-    nng_listener_close(s->listener);
-}
-
-/* Where it was, also when the address let the system choose. */
 static void listen_again(struct sl_server *s)
 {
-    size_t bytes = strlen(s->url);
-    if (bytes > 2 && strcmp(s->url + bytes - 2, ":0") == 0)
-        snprintf(s->url + bytes - 1, 6, "%u", (unsigned)s->port);
-    if (listener_open(s) != 0)
+    if (link_listener_open(&s->listener, s->socket, s->keys) != 0)
         s->retry_ns = sl_monotonic_ns() + 100 * SL_NS_PER_MS;
-}
-
-/*
- * nng 1.5.2 stops accepting for good, without a word, when a peer closes an ipc connection while it is being
- * negotiated (listener_accept_cb on NNG_ECLOSED), as one that is killed does. It counts it, though: then the
- * listener is replaced, and all peers come again.
- */
-static void look_at_listener(struct sl_server *s, int64_t now_ns)
-{
-    if (now_ns - s->looked_ns < SL_NS_PER_S || !s->listening || strncmp(s->url, "ipc:", 4) != 0)
-        return;
-    s->looked_ns = now_ns;
-    bool before = s->cut;
-    s->cut = link_tls_failures("listener", nng_listener_id(s->listener)).unborn > 0;
-    if (!before || !s->cut) /* twice: the numbers are not of one moment */
-        return;
-    listener_close(s);
-    listen_again(s);
 }
 
 static void take_letters(struct sl_server *s)
@@ -497,9 +415,12 @@ struct sl_request *sl_server_next(struct sl_server *s)
             s->swept_ns = now_ns;
             link_peers_sweep(&s->peers, now_ns);
         }
-        look_at_listener(s, now_ns);
+        if (link_listener_deaf(&s->listener, now_ns)) {
+            link_listener_close(&s->listener);
+            listen_again(s);
+        }
         if (now_ns >= s->retry_ns) {
-            if (!s->listening)
+            if (!s->listener.open)
                 listen_again(s);
             arm(s);
         }
@@ -597,23 +518,16 @@ void sl_server_set_keys(struct sl_server *s, struct sl_link_keys *keys)
     struct sl_link_keys *old = s->keys;
     s->keys = sl_link_keys_ref(keys);
     sl_link_keys_unref(old);
-    if (link_tls_url(s->url) && s->listening) {
-        sl_server_refused(s);
-        listener_close(s);
-    }
+    if (link_tls_url(s->listener.url))
+        link_listener_close(&s->listener);
     link_peers_each(&s->peers, drop_peer);
-    if (!s->listening)
+    if (!s->listener.open)
         listen_again(s);
 }
 
 uint64_t sl_server_refused(struct sl_server *s)
 {
-    int64_t now_ns = sl_monotonic_ns();
-    if (link_tls_url(s->url) && s->listening && now_ns - s->counted_ns >= SL_NS_PER_S) {
-        s->counted_ns = now_ns;
-        s->counted_tls = link_tls_failures("listener", nng_listener_id(s->listener)).certificate;
-    }
-    return s->refused + s->refused_tls + s->counted_tls;
+    return s->refused + link_listener_refused(&s->listener, sl_monotonic_ns());
 }
 
 int sl_server_fd(const struct sl_server *s)
@@ -623,35 +537,12 @@ int sl_server_fd(const struct sl_server *s)
 
 uint16_t sl_server_port(const struct sl_server *s)
 {
-    return s->port;
+    return s->listener.port;
 }
 
 size_t sl_server_peers(const struct sl_server *s, uint8_t role)
 {
     return link_peers_count(&s->peers, role);
-}
-
-static int fault_of(int result)
-{
-    switch (result) {
-    case 0:
-        return 0;
-    case NNG_EADDRINUSE:
-        return -EADDRINUSE;
-    case NNG_EPERM:
-        return -EACCES;
-    case NNG_ENOMEM:
-        return -ENOMEM;
-    case NNG_ENOFILES:
-        return -EMFILE;
-    case NNG_EADDRINVAL:
-    case NNG_EINVAL:
-    case NNG_ENOTSUP:
-    case NNG_ENOENT:
-        return -EINVAL;
-    default:
-        return result > NNG_ESYSERR && result < NNG_ETRANERR ? -(result - NNG_ESYSERR) : -EIO;
-    }
 }
 
 static int server_init(struct sl_server *s, const struct sl_server_options *options)
@@ -662,18 +553,17 @@ static int server_init(struct sl_server *s, const struct sl_server_options *opti
     s->max_bytes = options->max_bytes;
     s->swept_ns = sl_monotonic_ns();
     s->keys = sl_link_keys_ref(options->keys);
-    s->url = malloc(strlen(options->url) + sizeof "65535");
-    if (!s->url)
-        return -ENOMEM;
-    strcpy(s->url, options->url);
-    int r = nng_rep0_open(&s->socket);
+    int r = link_listener_init(&s->listener, options->url);
+    if (r < 0)
+        return r;
+    r = nng_rep0_open(&s->socket);
     if (r == 0)
         r = nng_pipe_notify(s->socket, NNG_PIPE_EV_ADD_PRE, on_pipe_come, s);
     if (r == 0)
         r = nng_pipe_notify(s->socket, NNG_PIPE_EV_REM_POST, on_pipe_gone, s);
     if (r == 0)
-        r = listener_open(s);
-    return fault_of(r);
+        r = link_listener_open(&s->listener, s->socket, s->keys);
+    return link_fault(r);
 }
 
 int sl_server_new(const struct sl_server_options *options, struct sl_server **ret)
@@ -712,8 +602,7 @@ void sl_server_free(struct sl_server *s)
     if (!s)
         return;
     /* No new peers, then aios, contexts, and the socket last: nng 1.5.2 can hang the other way round. */
-    if (s->listening)
-        nng_listener_close(s->listener);
+    link_listener_close(&s->listener);
     for (struct slot *slot = s->all; slot; slot = slot->all_next)
         nng_aio_stop(slot->aio);
     drop_letters(s);
@@ -732,6 +621,6 @@ void sl_server_free(struct sl_server *s)
     sl_mailbox_fini(&s->mailbox);
     link_peers_free_all(&s->peers);
     sl_link_keys_unref(s->keys);
-    free(s->url);
+    link_listener_fini(&s->listener);
     free(s);
 }
