@@ -44,7 +44,7 @@ void reader_drop_pages(struct reader *r)
     r->call = NULL;
     reader_page_free(r->back);
     r->back = NULL;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < READER_PAGES; i++) {
         if (r->page[i])
             r->server->freed_bytes += r->page[i]->bytes;
         reader_page_free(r->page[i]);
@@ -53,6 +53,18 @@ void reader_drop_pages(struct reader *r)
 }
 
 static void ask_page(struct reader *r, uint64_t seq);
+
+/* The next page is asked for while others are held: while one is taken another waits, and for a download that
+ * keeps up a third is on its way. */
+static void ask_ahead(struct reader *r)
+{
+    int held = 1;
+    while (held < READER_PAGES && r->page[held])
+        held++;
+    const struct page *newest = r->page[held - 1];
+    if (newest && newest->more && !r->call && held < (newest->large ? READER_PAGES : 2))
+        ask_page(r, newest->behind);
+}
 
 /* Takes from the held page what there is room and time for; false: there is more of it, or the reader has
  * ended. */
@@ -77,10 +89,9 @@ static bool take_page(struct reader *r)
     r->fast = now_ns - r->page_ns < READER_FAST_NS;
     r->page_ns = now_ns;
     reader_page_free(p);
-    p = r->page[0] = r->page[1];
-    r->page[1] = NULL;
-    if (p && p->more && !r->call)
-        ask_page(r, p->behind);
+    memmove(r->page, r->page + 1, sizeof r->page - sizeof r->page[0]);
+    r->page[READER_PAGES - 1] = NULL;
+    ask_ahead(r);
     return true;
 }
 
@@ -161,15 +172,16 @@ void reader_retry_later(struct reader *r, int fault)
         r->retry = true; /* by the next tick, or when the broker is back */
 }
 
-/* The next one is asked for before this one is taken. */
 static void hold_page(struct reader *r, struct page *p)
 {
     p->behind = behind(sl_slice(p->records, p->bytes), r->at.seq);
     if (!r->page[0])
         r->page_ns = sl_monotonic_ns();
-    r->page[r->page[0] ? 1 : 0] = p;
-    if (p->more && !r->page[1])
-        ask_page(r, p->behind);
+    int held = 0;
+    while (r->page[held])
+        held++;
+    r->page[held] = p;
+    ask_ahead(r);
 }
 
 static void paged(void *arg, int fault, const struct upstream_page *page)

@@ -3,7 +3,8 @@
  * The read loop, the only one: from a number, blocks until caught up, then (following) blocks as they come.
  * History comes in pages of storage, live blocks from the sandbox's feed; both go through the same filter and
  * renderer, so nothing falls between them. It holds `fill_bytes` of rendered output and two pages at most,
- * whatever the reader does, large ones only while they are taken fast; a line longer than that is held whole.
+ * whatever the reader does; three, and large ones, only while they are taken fast; a line longer than that is
+ * held whole.
  *
  * Home thread. `changed` is called when there is something to look at: a place, bytes, an end, a fault.
  */

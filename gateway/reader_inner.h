@@ -10,7 +10,7 @@
 #define READER_UNTIL_SLACK_NS (INT64_C(10) * 1000000000) /* API.md: `until` with follow, by the clock */
 #define READER_FAST_NS        (INT64_C(100) * 1000000)   /* a page taken within it: the next may be large */
 #define READER_SLOW_NS        (INT64_C(1) * 1000000000)  /* then one that is large is given back */
-enum { READER_TIMEOUT_MS = 10000 };
+enum { READER_TIMEOUT_MS = 10000, READER_PAGES = 3 };
 
 struct page {
     nng_msg *message; /* that `records` are in */
@@ -60,9 +60,9 @@ struct reader {
     int64_t away_ns; /* since when the broker has not answered */
 
     struct upstream_call *call;
-    struct page *page[2]; /* [0] is being taken, [1] waits */
-    int64_t page_ns;      /* monotonic: since when [0] is being taken */
-    bool fast;            /* the last one was taken within READER_FAST_NS */
+    struct page *page[READER_PAGES]; /* [0] is being taken, the others wait */
+    int64_t page_ns;                 /* monotonic: since when [0] is being taken */
+    bool fast;                       /* the last one was taken within READER_FAST_NS */
     bool asked_large;
     struct buffer out;
     size_t out_at;
