@@ -70,8 +70,7 @@ static const struct head *head_of(struct collector *c, struct file *f)
     return f->head;
 }
 
-/* What was read of it is still there. */
-static bool is_itself(struct collector *c, struct file *f)
+bool alike_itself(struct collector *c, struct file *f)
 {
     uint64_t fingerprint, size;
     bool linked;
@@ -94,8 +93,9 @@ static bool outgrows(struct collector *c, struct file *f, struct file *other)
     uint64_t size;
     bool linked;
     uint8_t one;
-    return tail_read(&c->fleet, f, other->size, &one, 1) == 1 && is_itself(c, other) &&
-           (other->gz || tail_stat(other, &size, &linked) != 0 || size <= other->size);
+    return tail_read(&c->fleet, f, other->size, &one, 1) == 1 &&
+           (other->gz || tail_stat(other, &size, &linked) != 0 || size == other->size) &&
+           alike_itself(c, other);
 }
 
 /*
@@ -136,7 +136,7 @@ int alike(struct collector *c, struct file *f, const struct first *first, struct
     const struct head *head = read ? NULL : head_of(c, other);
     if (head && differ(head, first))
         return 1;
-    if (!is_itself(c, other)) {
+    if (!alike_itself(c, other)) {
         other->changed = read && other->name;
         return read ? 0 : other->name && other->fingerprint_bytes > 0 ? 2 : 1;
     }

@@ -94,6 +94,8 @@ uint64_t alike_fingerprint(const struct first *first, size_t bytes);
  * too little of f to tell: it may be growing into a copy.
  */
 int alike(struct collector *c, struct file *f, const struct first *first, struct file *other);
+/* What was read of it is still there. */
+bool alike_itself(struct collector *c, struct file *f);
 /* What is older is no copy. Births are not known everywhere. */
 bool alike_born_before(const struct file *f, const struct file *other);
 /* It was written to. */

@@ -357,38 +357,56 @@ static enum step step_phantom(struct collector *c, struct file *f)
     return STEP_AGAIN;
 }
 
+/* What it holds was not read from what it is a copy of, which may be truncated. `stored`: nor acknowledged.
+ */
+static bool is_needed(const struct file *copy, bool stored)
+{
+    const struct file *f = copy->copy_of;
+    uint64_t size;
+    bool linked;
+    if (copy->state != FILE_COPY || !f || (f->state != FILE_UNPLACED && f->state != FILE_READING))
+        return false;
+    if (copy->gz || copy->fd < 0 || tail_stat(copy, &size, &linked) < 0)
+        size = f->size;
+    return f->state == FILE_UNPLACED || f->truncated || f->changed ||
+           (stored ? f->acked < size : f->dirty && f->at < size);
+}
+
 /* What stands before it is to be read first: a gap has a place. */
 static bool work_before(const struct file *phantom)
 {
     for (const struct file *f = phantom->log->files; f != phantom; f = f->next)
-        if (!f->phantom && !is_empty_sibling(f) && (f->dirty || f->state == FILE_UNPLACED))
+        if (!f->phantom && !is_empty_sibling(f) &&
+            (f->dirty || f->state == FILE_UNPLACED || is_needed(f, false)))
             return true;
     return false;
 }
 
-/* What it is a copy of has become shorter, or shorter than it: the copy goes on for that, and comes before
+/* What it is a copy of has become another file's content: the copy goes on for that, and comes before
  * younger files.
  */
-static bool original_was_cut(const struct file *copy)
+static bool original_was_cut(struct collector *c, struct file *copy)
 {
-    const struct file *f = copy->copy_of;
+    struct file *f = copy->copy_of;
     uint64_t size, copied;
     bool linked;
-    if (!f || f->state != FILE_READING || f->fd < 0 || f->truncated || tail_stat(f, &size, &linked) < 0)
+    if (!f || (f->state != FILE_READING && f->state != FILE_UNPLACED) || f->truncated)
         return false;
-    return size < f->size ||
-           (copy->fd >= 0 && !copy->gz && tail_stat(copy, &copied, &linked) == 0 && size < copied);
+    if (!alike_itself(c, f) || tail_stat(f, &size, &linked) < 0)
+        return true;
+    return !f->gz && (size < f->size || (copy->fd >= 0 && !copy->gz &&
+                                         tail_stat(copy, &copied, &linked) == 0 && size < copied));
 }
 
 /* The oldest file of the log that is not over. */
-static struct file *turn_of(struct log *log)
+static struct file *turn_of(struct collector *c, struct log *log)
 {
     for (struct file *f = log->files; f; f = f->next)
         if (f->state == FILE_READING && (f->changed || (f->phantom && !work_before(f))))
             return f;
     struct file *empty = NULL;
     for (struct file *f = log->files; f; f = f->next) {
-        if (f->state == FILE_COPY && f->next && original_was_cut(f)) {
+        if (f->state == FILE_COPY && f->next && original_was_cut(c, f)) {
             f->copy_of->dirty = true;
             return f->copy_of;
         }
@@ -397,6 +415,8 @@ static struct file *turn_of(struct log *log)
             f->state = FILE_READING;
             f->wrapped = false;
         }
+        if (f->phantom && work_before(f))
+            continue;
         if (is_empty_sibling(f)) {
             empty = empty ? empty : f;
             continue;
@@ -413,14 +433,14 @@ static enum step step(struct collector *c, struct log *log)
     if (log->wait_until_ns > sl_monotonic_ns())
         return STEP_IDLE;
     log->wait_until_ns = 0;
-    struct file *f = turn_of(log);
+    struct file *f = turn_of(c, log);
     if (!f)
         return STEP_IDLE;
     if (f->phantom) {
         if (!f->closing && (log->stirred || !log->ordered)) {
             if (!order_settled(c, log))
                 return wait(c, log, SETTLE_NS);
-            if (turn_of(log) != f)
+            if (turn_of(c, log) != f)
                 return STEP_AGAIN;
         }
         return step_phantom(c, f);
@@ -450,7 +470,7 @@ static enum step step(struct collector *c, struct log *log)
     if (fresh && (log->stirred || !log->ordered)) {
         if (!order_settled(c, log))
             return wait(c, log, SETTLE_NS);
-        if (turn_of(log) != f)
+        if (turn_of(c, log) != f)
             return STEP_AGAIN;
     }
     if (fresh && log->chain_lost) {
@@ -566,7 +586,7 @@ static void look_after_done(struct collector *c, struct log *log, int64_t now_ns
         next = f->next;
         if ((f->state == FILE_COPY || f->state == FILE_BURIED) && !f->name && f->in_flight == 0) {
             /* not at once: the event that it has another name may be on its way */
-            if (now_ns - f->nameless_ns >= GONE_GRACE_NS)
+            if (now_ns - f->nameless_ns >= GONE_GRACE_NS && !is_needed(f, true))
                 fleet_file_free(&c->fleet, f);
             else
                 turns_later(c, log->sandbox, GONE_GRACE_NS);
