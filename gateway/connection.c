@@ -390,7 +390,6 @@ static int http_request(struct server *s, struct lws *wsi, struct connection **s
     if (!c)
         return -1;
     *slot = c;
-    tune_socket(wsi);
     struct request *r = c->request;
     struct problem problem;
     const char *allow = NULL;
@@ -447,7 +446,6 @@ static int websocket_opened(struct server *s, struct lws *wsi, struct connection
     if (!c)
         return -1;
     *slot = c;
-    tune_socket(wsi);
     door_frames(wsi);
     struct problem problem;
     const char *allow;
@@ -508,6 +506,7 @@ int connection_callback(struct lws *wsi, enum lws_callback_reasons reason, void 
     struct server *s = lws_context_user(lws_get_context(wsi));
     switch (reason) {
     case LWS_CALLBACK_SERVER_NEW_CLIENT_INSTANTIATED:
+        tune_socket(wsi);
         return door_enter(wsi) < 0;
     case LWS_CALLBACK_WSI_DESTROY:
         door_leave(wsi);

@@ -13,6 +13,7 @@
 #include "link_client.h"
 #include "link_flight.h"
 #include "link_proof.h"
+#include "link_threads.h"
 #include "link_tls.h"
 #include "wire/timestamp.h"
 
@@ -603,6 +604,7 @@ static int client_init(struct sl_client *c, const struct sl_client_options *opti
         if (!(c->urls[c->url_count] = strdup(options->urls[c->url_count])))
             return -ENOMEM;
     c->keys = sl_link_keys_ref(options->keys);
+    link_threads_start();
     if (nng_req0_open(&c->socket) != 0)
         return -ENOMEM;
     link_flight_init(&c->flight, &c->mailbox, c->socket);

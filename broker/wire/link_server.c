@@ -10,6 +10,7 @@
 #include "link_server.h"
 #include "link_listener.h"
 #include "link_peers.h"
+#include "link_threads.h"
 #include "link_tls.h"
 #include "wire/timestamp.h"
 
@@ -547,6 +548,7 @@ size_t sl_server_peers(const struct sl_server *s, uint8_t role)
 
 static int server_init(struct sl_server *s, const struct sl_server_options *options)
 {
+    link_threads_start();
     s->ready_last = &s->ready;
     s->epoch = options->epoch;
     s->max_waiting = options->max_waiting;

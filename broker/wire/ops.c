@@ -5,6 +5,7 @@
  * connection waits.
  */
 #include "ops.h"
+#include "link_threads.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -339,6 +340,7 @@ static int start(struct sl_ops *o, const char *host, uint16_t port)
     nng_url *url;
     snprintf(text, sizeof text, strchr(host, ':') ? "http://[%s]:%u/" : "http://%s:%u/", host,
              (unsigned)port);
+    link_threads_start();
     int r = nng_url_parse(&url, text);
     if (r != 0)
         return r;
