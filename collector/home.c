@@ -29,18 +29,6 @@ static void connected(void *arg, bool now, uint64_t epoch, const char *why)
     places_wanted(c, epoch);
 }
 
-/*
- * What the sweep nearly always finds is what was there before, and then its price is two statx(2), one of the
- * folder and this one: what the finder looks up to judge a name are cache misses, a fifth on top.
- */
-static void look(void *arg, struct folder *folder, bool listed)
-{
-    const struct log *log = folder->logs;
-    if (!listed && log && !log->folder_next && tail_unchanged(log))
-        return;
-    finder_look(arg, folder, listed);
-}
-
 static int take_block(void *arg, struct file *f, struct file *also, struct sl_block_builder *lines,
                       const struct sl_block_header *facts)
 {
@@ -329,7 +317,8 @@ static int open_watch(struct collector *c)
 {
     const struct sl_option_list *list = &c->options->watch;
     struct watch_events events = {.name = finder_name,
-                                  .look = look,
+                                  .look = finder_look,
+                                  .unchanged = tail_unchanged,
                                   .missed = finder_missed,
                                   .lost = arrivals_lost,
                                   .told = finder_told,

@@ -164,9 +164,11 @@ void tail_key(struct sl_slice host, const struct identity *identity, uint8_t ret
     memcpy(ret_key, canonical.digest, 16);
 }
 
-bool tail_unchanged(const struct log *log)
+bool tail_unchanged(void *arg, const struct folder *folder)
 {
-    const struct file *f = log->files;
+    (void)arg;
+    const struct log *log = folder->logs;
+    const struct file *f = log && !log->folder_next ? log->files : NULL;
     struct statx st;
     if (!f || f->next || f->phantom || f->gz || !f->name || strcmp(f->name, log->base) != 0 ||
         folder_statx(log->folder, f->name, &st) < 0)

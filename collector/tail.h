@@ -24,9 +24,9 @@ enum tail_answer {
  */
 int tail_open(struct fleet *fleet, struct file *f);
 void tail_close(struct fleet *fleet, struct file *f);
-/* The log has one file, which has its name and the size that was last seen (statx(2) by name). False is no
- * proof of the contrary. */
-bool tail_unchanged(const struct log *log);
+/* For the watch: the folder has one log, that one file, which has its name and the size that was last seen
+ * (statx(2) by name). False is no proof of the contrary. */
+bool tail_unchanged(void *arg, const struct folder *folder);
 /* Key of the file's source: hash over host and identity. */
 void tail_key(struct sl_slice host, const struct identity *identity, uint8_t ret_key[16]);
 

@@ -5,12 +5,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -24,6 +26,8 @@ enum {
    seen by the sweep alone. */
 static const int64_t WATCHED_SWEEP_NS = INT64_C(10) * SL_NS_PER_S;
 static const int64_t UNWATCHED_SWEEP_NS = INT64_C(500) * SL_NS_PER_MS;
+/* Of so many sweeps of a watched folder one looks at itself, and not only at what is known in it. */
+enum { FOLDER_EVERY = 6 };
 /* Folders whose time comes one by one are swept together: waking for each costs as much as looking at it. */
 static const int64_t SWEEP_TOGETHER_NS = INT64_C(20) * SL_NS_PER_MS;
 static const int64_t ROOT_RETRY_NS = INT64_C(50) * SL_NS_PER_MS;
@@ -193,6 +197,7 @@ static struct folder *folder_new(struct watch *w, struct root *root, struct fold
     f->name_bytes = (uint8_t)bytes;
     memcpy(f->name, name, bytes);
     struct captures captures;
+    f->sweeps = (uint8_t)w->counts.folders; /* not all in the same sweep */
     folder_captures(f, &captures);
     f->holds_sandbox = captures_get(&captures, "sandbox").data != NULL;
     if (parent) {
@@ -406,6 +411,7 @@ static void list_folder(struct watch *w, struct folder *f, bool fresh)
     }
     int64_t mtime_ns = (int64_t)st.st_mtim.tv_sec * SL_NS_PER_S + st.st_mtim.tv_nsec;
     f->ino = st.st_ino;
+    f->tells = f->root->tells && st.st_dev == f->root->device;
     f->changed_ns = sl_now_ns() - mtime_ns > MTIME_TRUST_NS ? mtime_ns : 0;
     f->listed = true;
     list_some(w, f, dir, fresh);
@@ -489,14 +495,28 @@ bool watch_run(struct watch *w)
 
 /* ---- sweep ---- */
 
+/*
+ * The price of a sweep is its statx(2), most of it cache misses in the kernel: one for the file by its path,
+ * which leads through the folder, and one for the folder. The latter shows names that came or went, and so
+ * what inotify has told where it tells of all of them. Not if it was changed just before it was listed.
+ */
+static bool folder_told(struct folder *f)
+{
+    f->sweeps++;
+    return f->tells && f->wd >= 0 && f->changed_ns != 0 && f->sweeps % FOLDER_EVERY != 0;
+}
+
 static void sweep_folder(struct watch *w, struct folder *f)
 {
     char path[PATH_BYTES];
     struct statx st;
     w->counts.sweeps++;
-    relative_path(f, NULL, path);
     if (!f->here)
         return;
+    bool unchanged = is_last(f) && f->listed && w->events.unchanged(w->events.arg, f);
+    if (folder_told(f) && unchanged)
+        return;
+    relative_path(f, NULL, path);
     if (f->root->fd < 0 || statx(f->root->fd, path, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT,
                                  STATX_TYPE | STATX_INO | STATX_MTIME | STATX_NLINK, &st) < 0) {
         if (f->root->fd < 0 || errno == ENOENT || errno == ENOTDIR)
@@ -510,8 +530,26 @@ static void sweep_folder(struct watch *w, struct folder *f)
         folder_enter(w, f, false);
     else if (mtime_ns != f->changed_ns)
         list_folder(w, f, false);
-    else if (is_last(f))
+    else if (is_last(f) && !unchanged)
         w->events.look(w->events.arg, f, false);
+}
+
+/*
+ * Names change on this machine alone, through this mount or another one of the same file system, and each
+ * change is told. On network file systems, FUSE and overlays they may also change from elsewhere.
+ */
+static bool tells_all(int fd, dev_t *ret_device)
+{
+    static const unsigned local[] = {EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC, TMPFS_MAGIC};
+    struct statfs fs;
+    struct stat st;
+    if (fstatfs(fd, &fs) < 0 || fstat(fd, &st) < 0)
+        return false;
+    *ret_device = st.st_dev;
+    for (size_t i = 0; i < sizeof local / sizeof local[0]; i++)
+        if ((unsigned)fs.f_type == local[i])
+            return true;
+    return false;
 }
 
 /* A root that appears, or that was replaced by another of the same path. */
@@ -527,6 +565,7 @@ static void look_for_roots(struct watch *w)
             folder_gone(w, root->folder);
         }
         root->fd = open(root->pattern->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK);
+        root->tells = root->fd >= 0 && tells_all(root->fd, &root->device);
         if (root->fd >= 0)
             folder_enter(w, root->folder, false);
     }

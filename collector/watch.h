@@ -35,8 +35,10 @@ struct folder {
     uint32_t children;
     int wd; /* -1: not watched, the sweep looks after it alone */
     uint8_t depth;
+    uint8_t sweeps;     /* counted, to look at it itself now and then */
     bool here;          /* false: vanished; kept while something below is still read */
     bool listed;        /* once at least */
+    bool tells;         /* its file system tells inotify of every name that comes and goes */
     bool holds_sandbox; /* {sandbox} is captured by it or above: the folder belongs to one sandbox */
     uint8_t name_bytes;
     char name[];
@@ -45,7 +47,9 @@ struct folder {
 struct root {
     const struct pattern *pattern;
     struct folder *folder;
-    int fd; /* -1: not there yet */
+    int fd;     /* -1: not there yet */
+    bool tells; /* its file system, `device`, tells inotify of every name that comes and goes */
+    dev_t device;
 };
 
 enum news {
@@ -63,6 +67,10 @@ struct watch_events {
     /* A last folder was listed (every name was reported) or swept: look whether what is known is still there.
      */
     void (*look)(void *arg, struct folder *folder, bool listed);
+    /* A last folder is swept: what is known in it is there, under its names, as it was last seen. Where
+     * events can be trusted this is all that is asked; elsewhere, and once a minute, the folder is looked at,
+     * too. */
+    bool (*unchanged)(void *arg, const struct folder *folder);
     /* A folder was made and gone before it could be listed. */
     void (*missed)(void *arg, struct folder *folder);
     /* Something was not told: the queue was full. */

@@ -158,6 +158,23 @@ static void a_name_of_no_log_is_nothing(void **state)
     world_end();
 }
 
+/* A sweep's price is its statx(2): one for the file; the folder is asked once a minute only. */
+static void a_sweep_looks_once_at_a_quiet_file(void **state)
+{
+    (void)state;
+    enum { SWEEPS = 60 };
+    if (access("/dev/shm", W_OK) < 0)
+        skip(); /* the world is on a file system that may not tell all */
+    begin();
+    world_rest();
+    w.calls.stats = 0;
+    for (int i = 0; i < SWEEPS; i++)
+        world_turn(10100);
+    printf("   %d sweeps of one sandbox: %u statx\n", SWEEPS, w.calls.stats);
+    assert_in_range(w.calls.stats, 2 * SWEEPS, 2 * SWEEPS + SWEEPS / 6 + 1); /* the root each time, too */
+    world_end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(a_renamed_file_is_the_same_file),
@@ -167,6 +184,7 @@ int main(void)
                                        cmocka_unit_test(a_name_that_came_and_was_never_met_is_a_gap),
                                        cmocka_unit_test(a_file_of_a_moment_is_a_gap_and_an_end),
                                        cmocka_unit_test(what_moved_on_before_it_was_looked_at_is_no_gap),
-                                       cmocka_unit_test(a_name_of_no_log_is_nothing)};
+                                       cmocka_unit_test(a_name_of_no_log_is_nothing),
+                                       cmocka_unit_test(a_sweep_looks_once_at_a_quiet_file)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

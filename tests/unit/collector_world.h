@@ -121,6 +121,7 @@ static inline void collector_start(void)
     assert_int_equal(pack_init(&c->pack, &c->fleet, &sink, 1 << 20, 1 << 20), 0);
     const struct watch_events seen = {.name = finder_name,
                                       .look = finder_look,
+                                      .unchanged = tail_unchanged,
                                       .missed = finder_missed,
                                       .lost = arrivals_lost,
                                       .told = finder_told,
