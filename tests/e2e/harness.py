@@ -63,13 +63,14 @@ def free_port():
 
 
 class Redis:
-    """A redis-server on a free port in a folder of its own."""
+    """A redis-server on a free port in a folder of its own; `before` are words in front of its command, which may put it at another host."""
 
-    def __init__(self, *options):
+    def __init__(self, *options, host="127.0.0.1", before=(), folder=None):
         self.program = shutil.which("redis-server")
         if not self.program:
             skip("no redis-server on this machine")
-        self.dir = tempfile.mkdtemp(prefix="sandlog-redis-")
+        self.dir = folder or tempfile.mkdtemp(prefix="sandlog-redis-")
+        self.host, self.before = host, list(before)
         self.port, self.options, self.process = free_port(), list(options), None
         self.start()
 
@@ -78,13 +79,13 @@ class Redis:
         until(lambda: self.command("PING") == b"+PONG", 30, "redis-server answers")
 
     def spawn(self):
-        self.process = subprocess.Popen([self.program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.dir, "--save", ""]
+        self.process = subprocess.Popen(self.before + [self.program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.dir, "--save", ""]
                                         + self.options, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def command(self, text):
         """The first line of the answer to an inline command, or None."""
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as s:
+            with socket.create_connection((self.host, self.port), timeout=5) as s:
                 s.sendall(text.encode() + b"\r\n")
                 return s.makefile("rb").readline().rstrip(b"\r\n")
         except OSError:
@@ -110,7 +111,7 @@ class System:
         self.dir = tempfile.mkdtemp(prefix="sandlog-e2e-")
         self.logs = os.path.join(self.dir, "logs")
         os.mkdir(self.logs)
-        self.port = free_port()
+        self.host, self.port = "127.0.0.1", free_port()  # the gateway's
         self.broker_port, self.collector_port = free_port(), free_port()
         self.watch = watch or [f"cri:{self.logs}/{{sandbox}}/{{container}}.log"]
         self.extra = {"broker": list(broker), "gateway": list(gateway), "collector": list(collector)}
@@ -148,9 +149,9 @@ class System:
         until(lambda: self.probe(self.port) and self.probe(self.broker_port) and
               ("collector" not in self.process or self.probe(self.collector_port)), seconds, lambda: "all daemons ready\n" + self.errors())
 
-    def probe(self, port, path="/readyz"):
+    def probe(self, port, path="/readyz", host="127.0.0.1"):
         try:
-            c = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            c = http.client.HTTPConnection(host, port, timeout=5)
             c.request("GET", path)
             return c.getresponse().status == 200
         except OSError:
@@ -208,7 +209,7 @@ class System:
 
     # ---- requests -------------------------------------------------------------------------------------------------
     def request(self, method, path, body=None, headers=None, port=None, timeout=30):
-        c = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=timeout * PATIENCE)
+        c = http.client.HTTPConnection(self.host, port or self.port, timeout=timeout * PATIENCE)
         c.request(method, path, body, headers or {})
         r = c.getresponse()
         data = r.read()
@@ -390,10 +391,10 @@ class Sse:
 class WebSocket:
     """RFC 6455 client, enough to read: text and binary messages, pings answered, close code kept."""
 
-    def __init__(self, port, path, protocol=None, headers=None, timeout=30):
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout=timeout * PATIENCE)
+    def __init__(self, port, path, protocol=None, headers=None, timeout=30, host="127.0.0.1"):
+        self.sock = socket.create_connection((host, port), timeout=timeout * PATIENCE)
         key = base64.b64encode(os.urandom(16)).decode()
-        lines = [f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", "Upgrade: websocket", "Connection: Upgrade",
+        lines = [f"GET {path} HTTP/1.1", f"Host: {host}:{port}", "Upgrade: websocket", "Connection: Upgrade",
                  f"Sec-WebSocket-Key: {key}", "Sec-WebSocket-Version: 13"]
         if protocol:
             lines.append("Sec-WebSocket-Protocol: " + protocol)

@@ -12,8 +12,8 @@ from rules import View, Violation
 
 
 class Exporter:
-    def __init__(self, port, ledger, seed):
-        self.port, self.ledger, self.dice = port, ledger, random.Random(f"{seed}/export")
+    def __init__(self, world, ledger, seed):
+        self.host, self.port, self.ledger, self.dice = world.host, world.port, ledger, random.Random(f"{seed}/export")
         self.views = {}          # sandbox -> View
         self.lines = self.again = self.connects = self.acks = self.vain = 0
         self.fault, self.stopping, self.absent = None, False, False
@@ -57,17 +57,17 @@ class Exporter:
             time.sleep(0.05)
 
     def _ack(self, checkpoint):
-        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10 * PATIENCE)
+        c = http.client.HTTPConnection(self.host, self.port, timeout=10 * PATIENCE)
         c.request("POST", "/v1/export/chaos/ack", json.dumps({"checkpoint": checkpoint}), {"Content-Type": "application/json"})
         r = c.getresponse()
-        r.read()
+        body = r.read()
         c.close()
         self.acks += r.status == 200
         if r.status in (400, 404, 410):
-            raise Violation("acknowledged", "export", f"status {r.status} to the checkpoint {checkpoint}")
+            raise Violation("acknowledged", "export", f"status {r.status} to the checkpoint {checkpoint}: {body[:300]}")
 
     def _once(self):
-        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SILENCE_S * PATIENCE)
+        c = http.client.HTTPConnection(self.host, self.port, timeout=SILENCE_S * PATIENCE)
         c.request("GET", "/v1/export/chaos?follow=1")
         r = c.getresponse()
         if r.status != 200:

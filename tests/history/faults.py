@@ -5,7 +5,7 @@ import random
 import signal
 import time
 
-KINDS = (("kill", 6), ("term", 2), ("pause", 3), ("cut", 2), ("fill", 2), ("clock", 3))
+KINDS = (("kill", 6), ("term", 2), ("pause", 3), ("cut", 3), ("fill", 2), ("clock", 3))
 STEPS = (-86_400, -3_600, -5, 2, 60, 7_200, 172_800)
 
 
@@ -20,14 +20,11 @@ def schedule(seed, seconds, redis):
         # Mostly short; now and then as long as everyone's patience of 5 s and more.
         length = dice.choice((0.05, 0.3, 1, 1, 2, 3, 8))
         extra = dice.choice(STEPS)
-        if kind == "cut":
-            who = "network"
-        elif kind == "fill":
-            who = "disk"
-        if (kind == "term" and who == "redis") or (kind == "fill" and redis) or (kind == "clock" and who == "redis"):
+        if who == "redis" and kind in ("term", "clock"):  # libfaketime and its allocator do not go together
             kind = "kill"
-            who = "redis"
-        place = who if kind != "clock" else who + "'s clock"
+        if kind == "fill":
+            who = "disk"
+        place = {"clock": who + "'s clock", "cut": who + "'s network", "fill": "redis" if redis else "disk"}.get(kind, who)
         if busy.get(place, 0) <= at:
             plan.append((round(at, 2), kind, who, length, extra))
             busy[place] = at + length + 1.0
@@ -75,7 +72,7 @@ class Faults:
         elif kind == "pause":
             w.signal(who, signal.SIGSTOP)
         elif kind == "cut":
-            w.cut(True)
+            w.cut(who, True)
         elif kind == "fill":
             w.fill(True)
         else:
@@ -90,7 +87,7 @@ class Faults:
         elif kind == "pause":
             w.signal(who, signal.SIGCONT)
         elif kind == "cut":
-            w.cut(False)
+            w.cut(who, False)
         elif kind == "fill":
             w.fill(False)
         # A clock stays where it was put, until the next step or the end.

@@ -190,6 +190,8 @@ class Sandbox:
         for log in self.logs:
             log.finish_torn()
         self.ended = time.monotonic()
+        if self.ending != "removed":
+            self.box.exit_code = 7
         if self.ending == "exit":
             with open(self.folder + "/.exit_code.tmp", "w") as f:
                 f.write("7\n")

@@ -26,8 +26,8 @@ class Cut(Exception):
 class Reader:
     """followed: seen from the beginning to `end`. A `late` one begins behind a line that another reader was given."""
 
-    def __init__(self, kind, port, box, after=None, first=1):
-        self.kind, self.port, self.box = kind, port, box
+    def __init__(self, kind, world, box, after=None, first=1):
+        self.kind, self.host, self.port, self.box = kind, world.host, world.port, box
         self.name = f"{kind} of {box.name}" + (f" from {first}" if first != 1 else "")
         self.form = "sse" if kind == "late" else kind
         self.first = first
@@ -76,7 +76,7 @@ class Reader:
 
     def _open(self, path, headers=None):
         """A 200, or what another status means."""
-        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SILENCE_S * PATIENCE)
+        c = http.client.HTTPConnection(self.host, self.port, timeout=SILENCE_S * PATIENCE)
         c.request("GET", path, headers=headers or {})
         r = c.getresponse()
         self.status = r.status
@@ -228,7 +228,7 @@ class Reader:
         self.finished = "text is over"
 
     def _socket(self, protocol, **more):
-        ws = WebSocket(self.port, self._url(**more), protocol, timeout=SILENCE_S)
+        ws = WebSocket(self.port, self._url(**more), protocol, timeout=SILENCE_S, host=self.host)
         if ws.status != 101:
             self.status = ws.status
             self._refused(ws.status)
@@ -261,7 +261,7 @@ class Reader:
 
     def _command(self, *more):
         self.process = subprocess.Popen([os.path.join(BIN, "sandlog"), "logs", "-f", "--wait", "60", *more, "--server",
-                                         f"http://127.0.0.1:{self.port}", self.box.name],
+                                         f"http://{self.host}:{self.port}", self.box.name],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         said = []
         listener = threading.Thread(target=lambda p=self.process: said.extend(p.stderr), daemon=True)
@@ -290,10 +290,10 @@ class Reader:
 class ManyReader(Reader):
     """/v1/logs: several sandboxes as one stream under one cursor."""
 
-    def __init__(self, kind, port, boxes):
+    def __init__(self, kind, world, boxes):
         self.views = {b.name: View(b, f"{kind} of {b.name}") for b in boxes}
         self.boxes = boxes
-        super().__init__(kind, port, boxes[0])
+        super().__init__(kind, world, boxes[0])
         self.name = f"{kind} of {', '.join(self.views)}"
 
     def _again(self):

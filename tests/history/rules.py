@@ -67,6 +67,7 @@ class Box:
         self.written = {}           # container -> lines
         self.unknowable = []        # (container, begin, end, known()) of files that are gone; known(): whether they had to be read first
         self.over = False           # judged
+        self.exit_code = None       # when its end is known to carry one
         self.put_at = None          # when the control plane stopped it: its `end` does not wait for a collector that is away
         self.promised = 0           # lines that the broker has said it has
         self.settled = []           # number - 1 -> (container, number within it), as first delivered
@@ -106,6 +107,7 @@ class View:
         self.gap_at = {}         # container -> a gap came since its last line
         self.any_gap = False     # ... since the last line at all
         self.cursor = self.prefix = None
+        self.gap_to = None       # the line that stands behind the last gap, where it was said
         self.over = None         # the `end` it got
         self.before = None       # ... on an earlier connection, which went on for others' sake
         self.delivered = self.gaps = self.missing = self.unknown = 0
@@ -156,6 +158,9 @@ class View:
             self.fail("end", f"a gap after `end`: {o}")
         if not self.box.gaps:
             self.fail("invented", f"a gap where nothing can have been lost: {o}")
+        if o and "from" in o and (self.cursor or self.next_seq == 1) and o["from"] != self.cursor:
+            self.fail("missing", f"a gap behind {o['from']}, the last line was {self.cursor}: {o}")
+        self.gap_to = o.get("to") if o else None
         self.gaps += 1
         self.any_gap = True
         self.late += bool(self.owed)
@@ -172,6 +177,8 @@ class View:
         self.over = o
         if self.next_seq is not None and o.get("last_seq") != self.next_seq - 1:
             self.fail("end", f"`end` says {o}, the last line delivered is {self.next_seq - 1}")
+        if o["reason"] == "stopped" and self.box.exit_code not in (None, o.get("exit_code")):
+            self.fail("end", f"`end` says {o}, the exit code was {self.box.exit_code}")
         if o.get("lost") and not self.gaps and self.whole:
             self.fail("end", f"`end` says {o}, no gap was told")
 
@@ -218,7 +225,9 @@ class View:
         prefix, _, number = cursor.rpartition("-")
         if int(number) != seq or (self.prefix is not None and prefix != self.prefix):
             self.fail("cursor", f"cursor {cursor} of number {seq} after {self.cursor}: {o}")
-        self.cursor, self.prefix = cursor, prefix
+        if self.gap_to not in (None, cursor):
+            self.fail("missing", f"a gap before {self.gap_to} came before {cursor}: {o}")
+        self.cursor, self.prefix, self.gap_to = cursor, prefix, None
 
     def _settle(self, seq, what, o):
         with self.box.lock:

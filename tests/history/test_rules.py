@@ -40,7 +40,7 @@ def judge(objects, box, end=True, first=1, settle=None):
         else:
             view.line(o)
     if end:
-        view.end({"reason": "stopped", "last_seq": objects[-1]["seq"], "lost": 0})
+        view.end({"reason": "stopped", "exit_code": 7, "last_seq": objects[-1]["seq"], "lost": 0})
     view.complete()
     return view
 
@@ -51,7 +51,9 @@ def number_again(objects):
     return objects
 
 
-GAP = {"event": "gap", "from": None, "to": None, "lines": None, "reason": "source-vanished"}
+def gap(behind, before=None):
+    """Behind one line, before another."""
+    return {"event": "gap", "from": behind and behind["cursor"], "to": before and before["cursor"], "lines": None, "reason": "source-vanished"}
 
 
 def doctored(o, **change):
@@ -71,7 +73,7 @@ def plant_another_sandboxs_line(h):
 
 
 def plant_gap_where_nothing_is_lost(h):
-    h.insert(4, GAP)
+    h.insert(4, gap(h[3], h[4]))
 
 
 def plant_a_flipped_byte(h):
@@ -122,15 +124,19 @@ def plant_a_cursor_of_another_store(h):
 
 
 def plant_a_line_after_end(h):
-    h.insert(9, {"event": "end", "reason": "stopped", "last_seq": 9, "lost": 0})
+    h.insert(9, {"event": "end", "reason": "stopped", "exit_code": 7, "last_seq": 9, "lost": 0})
 
 
 def plant_end_twice(h):
-    h += [{"event": "end", "reason": "stopped", "last_seq": 10, "lost": 0}] * 2
+    h += [{"event": "end", "reason": "stopped", "exit_code": 7, "last_seq": 10, "lost": 0}] * 2
+
+
+def plant_another_exit_code(h):
+    h.append({"event": "end", "reason": "stopped", "exit_code": 8, "last_seq": 10, "lost": 0})
 
 
 def plant_end_too_high(h):
-    h.append({"event": "end", "reason": "stopped", "last_seq": 11, "lost": 0})
+    h.append({"event": "end", "reason": "stopped", "exit_code": 7, "last_seq": 11, "lost": 0})
 
 
 PLANTED = [
@@ -141,6 +147,7 @@ PLANTED = [
     (plant_a_missing_line, "missing"), (plant_missing_last_lines, "missing"),
     (plant_a_hole_in_the_numbers, "cursor"), (plant_a_wrong_cursor, "cursor"), (plant_a_cursor_of_another_store, "cursor"),
     (plant_a_line_after_end, "end"), (plant_end_twice, "end"), (plant_end_too_high, "end"),
+    (plant_another_exit_code, "end"),
 ]
 
 
@@ -158,6 +165,7 @@ def each_planted_fault_is_found_under_its_rule():
     rules = set()
     for plant, rule in PLANTED:
         box = Ledger().box("box")
+        box.exit_code = 7
         h = history(box, 10)
         plant(h)
         rules.add(found(lambda h=h, box=box: judge(h, box, end=not any(o.get("event") == "end" for o in h)), rule, plant.__name__))
@@ -179,15 +187,20 @@ def what_was_delivered_once_has_to_be_there_for_all():
 def order_is_judged_where_losses_are_allowed():
     box = Ledger().box("box", loses=True)
     h = history(box, 10)
-    h = h[:2] + [GAP] + h[6:8] + [h[4]] + h[8:]
-    found(lambda: judge(number_again(h), box), "order", "a line behind a later one")
+    h = number_again(h[:2] + h[6:8] + [h[4]] + h[8:])
+    h.insert(2, gap(h[1]))
+    found(lambda: judge(h, box), "order", "a line behind a later one")
     return {"order"}
 
 
 def a_loss_has_to_be_told_also_where_it_is_allowed():
     box = Ledger().box("box", loses=True)
-    view = judge(number_again(h := history(box, 10, skip=(4, 5))[:4] + [GAP] + history(box, 10, skip=(4, 5))[4:]), box)
+    h = history(box, 10, skip=(4, 5))
+    h.insert(4, gap(h[3], h[4]))
+    view = judge(h, box)
     assert view.missing == 2 and view.gaps == 1 and len(h) == 9
+    for place in (gap(None), gap(h[2]), gap(h[3], h[6])):
+        found(lambda place=place: judge(h[:4] + [place] + h[5:], box), "missing", "a gap in another place")
     box = Ledger().box("box", loses=True)
     found(lambda: judge(history(box, 10, skip=(4, 5)), box), "missing", "a loss that nobody tells")
 
@@ -227,8 +240,12 @@ def pieces_are_one_line():
 def a_seed_is_one_schedule():
     for redis in (False, True):
         assert schedule(7, 300, redis) == schedule(7, 300, redis) != schedule(8, 300, redis)
-        kinds = {f[1] for f in schedule(7, 3600, redis)}
-        assert kinds >= {"kill", "term", "pause", "cut", "clock"} and ("fill" in kinds) == (not redis), kinds
+        plan = schedule(7, 3600, redis)
+        assert plan[:50] == schedule(7, 600, redis)[:50]  # a longer run begins as a shorter one
+        everyone = ["broker", "collector", "gateway"] + ["broker2", "redis"] * redis
+        want = {(kind, who) for kind in ("kill", "pause", "cut", "clock") for who in everyone} | {("fill", "disk")}
+        want = want - {("clock", "redis")} | {("term", who) for who in everyone if who != "redis"}
+        assert {f[1:3] for f in plan} == want, want ^ {f[1:3] for f in plan}
 
 
 def fifty_thousand_lines_a_second():

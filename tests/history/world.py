@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The daemons as chaos has them: the collector in a network namespace of its own, the data directory on a small tmpfs, every clock a
-file that can be set; what the machine does not allow (root, libfaketime) is left out and said. Faults are applied here."""
+"""The daemons as chaos has them: each, Redis too, in a network namespace of its own, tied to those it speaks with by one link each; the data
+directory (or Redis') on a tmpfs, every clock a file that can be set; what the machine does not allow (root, libfaketime) is left out and said.
+Faults are applied here."""
 import glob
 import os
 import shutil
@@ -12,7 +13,9 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../e2e"))
 from harness import PATIENCE, Redis, System, free_port, until  # noqa: E402
 
-DISK_MIB = 256
+DISK_MIB = 1024
+LEFT_KIB = 12  # on a disk that is filled
+LINKS = (("broker", "collector"), ("broker", "gateway"), ("broker", "redis"), ("host", "broker"), ("host", "gateway"), ("host", "redis"))
 
 
 def run(*words, check=True):
@@ -35,12 +38,16 @@ def forget_clock(pid):
 
 class World(System):
     def __init__(self, redis=False, broker=(), collector=(), gateway=(), isolate=True, clocks=True):
-        self.net = self.disk = None
+        self.net, self.disk, self.full = {}, None, False
+        self.links = {}    # (one end, the other) -> the addresses of both
+        self.cuts = set()  # who is cut off now
         self.missing = []  # facilities that this machine lacks
         self.clocked = []  # who was started with a clock of its own
         os.environ.pop("SANDLOG_TEST_STORE", None)
         super().__init__(start=False, broker=broker, collector=collector, gateway=gateway)
-        self.names = ["broker", "gateway", "collector"]
+        self.names = ["broker", "broker2", "gateway", "collector"] if redis else ["broker", "gateway", "collector"]
+        self.query_port, self.ingest_port = ({name: free_port() for name in ("broker", "broker2")} for _ in range(2))
+        self.second_port = free_port()
         self.expected_down = set()   # ended by us
         self.paused = set()
         self.unfit_until = 0         # the broker's store could not begin until then
@@ -51,20 +58,20 @@ class World(System):
         self.away = {}               # what stops lines from being stored -> [from, to) of the times
         try:
             self._clocks(clocks)
-            self._network() if isolate else None
-            if redis:
-                self.redis = Redis("--appendonly", "yes", "--appendfsync", "always")
-                self.names.insert(1, "broker2")
-                self.second_port = free_port()
-            elif isolate:
+            if isolate:
+                self._network(self.names + ["redis"] * redis)
                 self._disk()
+            self.host = self.address("host", "gateway")
+            if redis:
+                self._redis()
             self.watch = [f"cri:{self.logs}/cri/{{sandbox}}/{{container}}.log", f"plain:{self.logs}/plain/{{sandbox}}/{{container}}.log",
                           f"docker:{self.logs}/docker/{{sandbox}}/{{container}}-json.log"]
             for form in ("cri", "plain", "docker"):
                 os.mkdir(f"{self.logs}/{form}")
             for name in self.names:
                 self.start(name)
-            until(lambda: self.probe(self.port) and self.probe(self.broker_port), 20, "ready\n" + self.errors())
+            until(lambda: self.probe(self.port, host=self.host) and self.probe(self.broker_port, host=self.address("host", "broker")), 20,
+                  lambda: "ready\n" + self.errors())
         except BaseException:
             self.close()
             raise
@@ -83,22 +90,44 @@ class World(System):
             f.write(f"{seconds:+d}\n")
         os.rename(path + ".new", path)
 
-    def _network(self):
+    def clock_of(self, name):
+        """The environment of a process with its clock."""
+        env = dict(os.environ)
+        if self.faketime:
+            env.update(LD_PRELOAD=self.faketime, FAKETIME_TIMESTAMP_FILE=f"{self.dir}/{name}.clock", FAKETIME_NO_CACHE="1",
+                       FAKETIME_DONT_FAKE_MONOTONIC="1", DONT_FAKE_MONOTONIC="1")
+        return env
+
+    def _network(self, names):
         tag = f"sc{os.getpid() % 100000}"
-        if os.geteuid() != 0 or not shutil.which("ip") or run("ip", "netns", "add", tag, check=False).returncode != 0:
+        if os.geteuid() != 0 or not shutil.which("ip") or run("ip", "netns", "add", tag + names[0], check=False).returncode != 0:
             self.missing.append("cuts (no network namespaces)")
             return
-        if run("ip", "-n", tag, "link", "set", "lo", "up", check=False).returncode != 0:
-            run("ip", "netns", "del", tag, check=False)
+        self.net = {names[0]: tag + names[0]}
+        if run("ip", "-n", tag + names[0], "link", "set", "lo", "up", check=False).returncode != 0:
+            run("ip", "netns", "del", tag + names[0], check=False)
+            self.net = {}
             self.missing.append("cuts (network namespaces can't be entered)")
             return
-        self.net, self.subnet = tag, f"10.{os.getpid() % 200 + 20}.{os.getpid() // 200 % 250}"
-        run("ip", "link", "add", tag + "h", "type", "veth", "peer", "name", tag + "n", "netns", tag)
-        run("ip", "addr", "add", f"{self.subnet}.1/24", "dev", tag + "h")
-        run("ip", "link", "set", tag + "h", "up")
-        run("ip", "-n", tag, "addr", "add", f"{self.subnet}.2/24", "dev", tag + "n")
-        run("ip", "-n", tag, "link", "set", tag + "n", "up")
-        self.ingest_port, self.second_ingest = free_port(), free_port()
+        for name in names[1:]:
+            run("ip", "netns", "add", tag + name)
+            self.net[name] = tag + name
+            run("ip", "-n", tag + name, "link", "set", "lo", "up")
+        pairs = list(LINKS) + [tuple("broker2" if end == "broker" else end for end in pair) for pair in LINKS if "broker" in pair]
+        for i, (a, b) in enumerate(pair for pair in pairs if all(end == "host" or end in names for end in pair)):
+            ours, theirs = [[] if end == "host" else ["-n", self.net[end]] for end in (a, b)]
+            device = f"{tag}-{i}" if a == "host" else f"to-{b}"
+            self.links[a, b] = [f"10.{os.getpid() % 200 + 20}.{os.getpid() // 200 % 250}.{4 * i + end}" for end in (1, 2)]
+            run("ip", *ours, "link", "add", device, "type", "veth", "peer", "name", f"to-{a}", "netns", self.net[b])
+            for where, name, address in ((ours, device, self.links[a, b][0]), (theirs, f"to-{a}", self.links[a, b][1])):
+                run("ip", *where, "addr", "add", address + "/30", "dev", name)
+                run("ip", *where, "link", "set", name, "up")
+
+    def address(self, of, to):
+        """Where `to` is for `of`."""
+        if not self.net:
+            return "127.0.0.1"
+        return self.links[of, to][1] if (of, to) in self.links else self.links[to, of][0]
 
     def _disk(self):
         path = f"{self.dir}/disk"
@@ -109,45 +138,51 @@ class World(System):
             return
         self.disk = path
 
+    def _redis(self):
+        """One that forgets nothing when it is killed, and has the machine's clock: libfaketime and its allocator do not go together."""
+        options = ["--appendonly", "yes", "--appendfsync", "always"]
+        where = {}
+        if self.net:
+            options += ["--bind", "0.0.0.0", "--protected-mode", "no"]
+            where = {"host": self.address("host", "redis"), "before": ["ip", "netns", "exec", self.net["redis"]]}
+        self.redis = Redis(*options, folder=self.disk, **where)
+
     # ---- daemons --------------------------------------------------------------------------------------------------
     def command(self, name):
-        words = super().command(name if name != "broker2" else "broker")
-        ipc = lambda link: f"ipc://{self.dir}/{link}.sock"
+        """As it is started: over its links, or, where there are none, over sockets in the folder."""
+        words = super().command("broker" if name == "broker2" else name)
+        brokers = [n for n in self.names if n.startswith("broker")]
 
-        def change(flag, value):
-            words[words.index(flag) + 1] = value
-        if name in ("broker", "broker2"):
-            second = name == "broker2"
-            if self.net:
-                change("--ingest", f"tcp://{self.subnet}.1:{self.second_ingest if second else self.ingest_port}")
-            elif second:
-                change("--ingest", ipc("ingest2"))
-            if second:
-                change("--query", ipc("query2"))
-                change("--http", f"127.0.0.1:{self.second_port}")
-            if self.disk:
+        def change(flag, *values):
+            at = words.index(flag)
+            words[at:at + 2] = [w for value in values for w in (flag, value)]
+
+        def listens(ports, link):
+            return f"tcp://0.0.0.0:{ports[name]}" if self.net else f"ipc://{self.dir}/{link}{name[6:]}.sock"
+
+        def asks(ports, link):
+            return [f"tcp://{self.address(name, b)}:{ports[b]}" if self.net else f"ipc://{self.dir}/{link}{b[6:]}.sock" for b in brokers]
+        if name in brokers:
+            change("--ingest", listens(self.ingest_port, "ingest"))
+            change("--query", listens(self.query_port, "query"))
+            change("--http", f"{self.address('host', name)}:{self.broker_port if name == 'broker' else self.second_port}")
+            if self.redis:
+                change("--store", f"redis://{self.address(name, 'redis')}:{self.redis.port}")
+            elif self.disk:
                 change("--data", self.disk + "/data")
-        if name == "gateway" and "broker2" in self.names:
-            words += ["--broker", ipc("query2")]
-        if name == "collector":
-            if self.net:
-                change("--broker", f"tcp://{self.subnet}.1:{self.ingest_port}")
-            if "broker2" in self.names:
-                words += ["--broker", f"tcp://{self.subnet}.1:{self.second_ingest}" if self.net else ipc("ingest2")]
-            if self.net:
-                change("--http", f"{self.subnet}.2:{self.collector_port}")
-                words = ["ip", "netns", "exec", self.net] + words
-        return words
+        elif name == "gateway":
+            change("--listen", f"{self.host}:{self.port}")
+            change("--broker", *asks(self.query_port, "query"))
+            words += ["--insecure-no-auth"] if self.net else []
+        else:
+            change("--broker", *asks(self.ingest_port, "ingest"))
+        return (["ip", "netns", "exec", self.net[name]] if self.net else []) + words
 
     def start(self, name):
         self.starts += 1
-        env = dict(os.environ)
-        if self.faketime:
-            env.update(LD_PRELOAD=self.faketime, FAKETIME_TIMESTAMP_FILE=f"{self.dir}/{name}.clock", FAKETIME_NO_CACHE="1",
-                       FAKETIME_DONT_FAKE_MONOTONIC="1", DONT_FAKE_MONOTONIC="1")
         with open(f"{self.dir}/{name}.err", "ab") as stderr:
             self.silent_until[name] = stderr.tell()
-            self.process[name] = subprocess.Popen(self.command(name), stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr, env=env)
+            self.process[name] = subprocess.Popen(self.command(name), stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr, env=self.clock_of(name))
         self.clocked.append(self.process[name].pid)
         self.expected_down.discard(name)
         return self.process[name]
@@ -161,7 +196,9 @@ class World(System):
             return b"event=broker.started" not in f.read()
 
     def watch_over(self):
-        """Nobody ends by itself, but for a broker that is refused: it is started again."""
+        """Nobody ends by itself, but for a broker that is refused: it is started again; and Redis that can't write any more."""
+        if self.redis and not self.full and "redis" not in self.expected_down and self.redis.process.poll() is not None:
+            raise AssertionError(f"redis ended by itself with {self.redis.process.returncode}")
         for name in self.names:
             p = self.process.get(name)
             if p is None or name in self.expected_down or p.poll() is None:
@@ -196,11 +233,12 @@ class World(System):
         elif self.unseen:
             self.unseen[-1] = (self.unseen[-1][0], time.monotonic(), self.unseen[-1][2])
 
-    def stores(self, what, yes):
-        if what in ("redis", "disk"):
+    def stores(self, name, yes, what=None):
+        what = what or name
+        if name in ("redis", "disk") or (name.startswith("broker") and what != name):
             self.unfit_until = time.monotonic() if yes else float("inf")
         times = self.away.setdefault(what, [])
-        if what == "gateway":
+        if name == "gateway":
             return
         if not yes:
             times.append((time.monotonic(), float("inf")))
@@ -244,47 +282,47 @@ class World(System):
         if p.poll() is None:
             p.send_signal(sig)
 
-    def cut(self, down):
-        run("ip", "link", "set", self.net + "h", "down" if down else "up")
-        self.stores("network", not down)
+    def cut(self, name, down):
+        """All that it speaks with others over, but for the links that only this test uses."""
+        (self.cuts.add if down else self.cuts.discard)(name)
+        self.stores(name, not down, what=name + "'s network")
+        for a, b in self.links:
+            if name not in (a, b) or (a == "host" and b != "gateway"):
+                continue
+            # The other end hears nothing of it. Never the host's, which has other ways to go then.
+            inside, device = (b, "to-host") if a == "host" else (a, "to-" + b)
+            run("ip", "-n", self.net[inside], "link", "set", device, "down" if self.cuts & {a, b} else "up")
 
     def fill(self, full):
-        """Leaves a few KiB, or nothing."""
-        ballast = self.disk + "/ballast"
+        """Leaves a few KiB, or nothing: what is there is all there may be."""
+        self.full = full
         self.stores("disk", not full)
-        if not full:
-            if os.path.exists(ballast):
-                os.unlink(ballast)
-            return
-        with open(ballast, "wb", buffering=0) as f:
-            try:
-                while True:
-                    f.write(bytes(1 << 20))
-            except OSError:
-                pass
-            try:
-                while True:
-                    f.write(bytes(4096))
-            except OSError:
-                pass
+        kib = DISK_MIB * 1024
+        while True:
+            if full:
+                s = os.statvfs(self.disk)
+                kib = (s.f_blocks - s.f_bfree) * s.f_frsize // 1024 + LEFT_KIB
+            if run("mount", "-o", f"remount,size={kib}k", self.disk, check=not full).returncode == 0:
+                break  # else it has grown meanwhile
+        if self.redis and not full and self.redis.process.poll() is not None:
+            self.redis.start()  # with its log to be on disk before each answer, it ends when that can't be written
 
     def close(self):
-        for name, p in self.process.items():
-            if p.poll() is None:
-                p.send_signal(signal.SIGCONT)
-        if self.redis and self.redis.process:
-            self.redis.process.send_signal(signal.SIGCONT)
-        super_dir = self.dir
         for name in list(self.process):
             p = self.process.pop(name)
             p.kill()
             p.wait()
+        if self.redis:
+            self.redis.close()
+            self.redis = None
         for pid in self.clocked:
             forget_clock(pid)
         if self.disk:
+            if os.environ.get("SANDLOG_KEEP"):
+                shutil.copytree(self.disk, self.dir + "/kept")
             run("umount", "-l", self.disk, check=False)
-        if self.net:
-            run("ip", "link", "del", self.net + "h", check=False)
-            run("ip", "netns", "del", self.net, check=False)
+        for namespace in self.net.values():
+            run("ip", "netns", "del", namespace, check=False)
+        super_dir = self.dir
         super().close()
         assert not os.path.ismount(super_dir + "/disk")
