@@ -26,8 +26,9 @@ long __sysconf(int name);
 static _Thread_local bool starting;
 
 /* Before 1.8 nng has no parameter: it asks how many CPUs there are, once, and is told that there is one. Seen
- * by libraries, unlike all else of this program; whoever else asks gets libc's answer. */
-__attribute__((visibility("default"))) long sysconf(int name)
+ * by libraries, unlike all else of this program; whoever else asks gets libc's answer, the sanitizer's
+ * runtime before it has begun. */
+__attribute__((visibility("default"), no_sanitize_thread)) long sysconf(int name)
 {
     return starting && name == _SC_NPROCESSORS_ONLN ? 1 : __sysconf(name);
 }
