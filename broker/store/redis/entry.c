@@ -198,8 +198,11 @@ int life_from_fields(struct life *l, const redisReply *fields)
 
 void seen_set(struct seen *seen, const struct life *l)
 {
-    *seen = (struct seen){
-        .any = true, .birth = l->birth, .last_seq = l->last_seq, .line_commit_ns = l->line_commit_ns};
+    /* A state of version 1 does not say what its last line is known by. */
+    *seen = (struct seen){.any = l->line_commit_ns != 0,
+                          .birth = l->birth,
+                          .last_seq = l->last_seq,
+                          .line_commit_ns = l->line_commit_ns};
     memcpy(seen->token, l->token, TOKEN_BYTES);
 }
 
