@@ -99,14 +99,16 @@ static bool outgrows(struct collector *c, struct file *f, struct file *other)
 }
 
 /*
- * What a .gz was packed from is older than it. It has no name any more, and is all that was read of the .gz:
- * the beginning was compared, so it is the length and the end.
+ * What a .gz was packed from is older than it. If events have not told so, it has no name any more, and is
+ * all that was read of the .gz: the beginning was compared, so it is the length and the end.
  */
 static bool was_packed_into(struct collector *c, struct file *f, struct file *other)
 {
     uint8_t end[SL_FINGERPRINT_MAX_BYTES], its[SL_FINGERPRINT_MAX_BYTES];
     uint64_t size;
     bool linked;
+    if (f->order > 0 && f->order == other->order && !f->gz && other->gz)
+        return true; /* events have told so */
     if (f->name || f->gz || !other->gz || other->dirty ||
         (other->state != FILE_DONE && other->state != FILE_READING) || tail_stat(f, &size, &linked) != 0 ||
         size != other->size || tail_open(&c->fleet, other) != 0)

@@ -64,17 +64,19 @@ void arrivals_add(struct collector *c, struct log *log, const char *name);
 /* An event: a name came or went. True when an arrival has it now, which had another one before. */
 bool arrivals_move(struct collector *c, const struct folder *folder, const char *name, enum news news,
                    uint32_t cookie);
-/* A file was met that came while its folder was watched: it may be one of the arrivals, also of later ones.
+/*
+ * A file was met by its name. `from`: where inotify's queue ended before that was looked at
+ * (watch_happened()). `newcomer`: it came while its folder was watched, so that an event tells of it, maybe a
+ * moment later.
  */
-void arrivals_met(struct collector *c, struct file *f);
-/* Something happened to a name of the log. */
+void arrivals_met(struct collector *c, struct file *f, uint64_t from, bool newcomer);
+/* An event tells of a name of the log; before that is taken. */
 void arrivals_stirred(struct collector *c, struct log *log);
 /* One of them is neither gone nor met. */
-bool arrivals_unmet(const struct collector *c, const struct log *log);
+bool arrivals_unmet(const struct log *log);
 /* At the log's timer. */
 void arrivals_look(struct collector *c, struct log *log, int64_t now_ns);
-/* inotify's queue was seen empty; and so it was again after the names that it told of were looked at. */
-void arrivals_told(struct collector *c);
+/* inotify's queue was seen empty, and the names that it told of were looked at. */
 void arrivals_drained(struct collector *c);
 /* Events were lost. */
 void arrivals_lost(void *arg);
@@ -107,6 +109,16 @@ void alike_forget(struct file *f);
  * files that are not begun. False: look again a little later.
  */
 bool order_settled(struct collector *c, struct log *log);
+
+/* The place of a file that comes now: behind all, or a copy of the one that has the log's name, before that.
+ */
+uint64_t order_next(struct log *log, bool copied);
+/* Its place is known. */
+void order_place(struct file *f);
+/* No event has told of the file that was met. */
+void order_unknown(struct file *f, bool base);
+/* A file of this place was never met. */
+void order_missed(struct collector *c, struct log *log, uint64_t order);
 
 /* Whether a name of the log's folder is one of the log's. */
 bool order_belongs(const struct collector *c, const struct log *log, const char *name);

@@ -126,6 +126,7 @@ static void rename_file(struct collector *c, struct file *f, const char *name)
     else
         rotated(c, f);
     f->nameless_ns = 0;
+    f->sure = watch_handled(c->watch) == watch_happened(c->watch);
 }
 
 /*
@@ -209,6 +210,7 @@ static bool new_file(struct collector *c, struct log *log, const char *name, con
 {
     int64_t birth_ns = birth_of(st);
     bool gz = strcmp(name, log->base) != 0 && rotated_is_gz(sl_slice_of(name));
+    uint64_t from = watch_happened(c->watch);
     struct file *f = fleet_file_new(&c->fleet, log, successor(log, name, gz, birth_ns), name);
     if (!f)
         return true;
@@ -228,10 +230,7 @@ static bool new_file(struct collector *c, struct log *log, const char *name, con
         say(SL_WARNING, "file.unreadable", log->folder, name, strerror(-r));
     }
     f->had_base = strcmp(name, log->base) == 0;
-    f->newcomer = is_newcomer(c, log->folder, birth_ns);
-    /* what was born in the same tick of the kernel's clock may be one, but is not counted on to be */
-    if (f->newcomer || birth_ns == log->folder->watched_ns)
-        arrivals_met(c, f);
+    arrivals_met(c, f, from, is_newcomer(c, log->folder, birth_ns));
     struct sandbox *s = log->sandbox;
     if (s->end == END_SAID)
         s->end = END_NONE;
@@ -345,8 +344,10 @@ void finder_name(void *arg, struct folder *folder, const char *name, enum news n
     if (ends_beside(c, folder, name, news))
         return;
     bool moves = news != NEWS_WRITTEN && news != NEWS_THERE;
-    bool moved = moves && arrivals_move(c, folder, name, news, cookie);
     struct log *log = log_of(c, folder, name, news);
+    if (moves && log)
+        arrivals_stirred(c, log);
+    bool moved = moves && arrivals_move(c, folder, name, news, cookie);
     if (!log)
         return;
     if (news == NEWS_WRITTEN) {
@@ -364,7 +365,6 @@ void finder_name(void *arg, struct folder *folder, const char *name, enum news n
     }
     if (moves) {
         log->stirred = log->unlisted = true;
-        arrivals_stirred(c, log);
         bool base = strcmp(name, log->base) == 0;
         if (!moved && ((base && news == NEWS_RENAMED) ||
                        (news == NEWS_CREATED && (base || !rotated_is_gz(sl_slice_of(name))))))
@@ -385,8 +385,6 @@ bool finder_told(void *arg, bool drained)
     struct collector *c = arg;
     bool looks = c->stirred_first;
     struct stirred *s;
-    if (drained)
-        arrivals_told(c);
     while ((s = c->stirred_first)) {
         c->stirred_first = s->next;
         finder_reconcile(c, s->log, s->name, NEWS_WENT);

@@ -242,6 +242,7 @@ void fleet_file_free(struct fleet *fleet, struct file *f)
     file_forget_joins(fleet, f);
     free(f->longer);
     free(f->head);
+    free(f->met_as);
     fleet_file_rename(fleet, f, NULL);
     fleet_file_identify(fleet, f, &(struct identity){0});
     free(f);

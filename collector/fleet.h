@@ -66,6 +66,7 @@ struct file {
     struct sl_source source;
     struct head *head; /* alike.c */
     char *name;        /* in the log's folder; NULL: it has none any more (fleet_file_rename()) */
+    char *met_as;      /* the name it was met by, until events have told which arrival it is (arrivals.c) */
     struct gunzip *gunzip;
     struct joins *joins; /* NULL: nothing is open */
     struct long_record *longer;
@@ -76,22 +77,21 @@ struct file {
     uint64_t searched;   /* up to here there is no newline behind `at` */
     uint64_t size;       /* as last seen */
     uint64_t fingerprint;
-    int64_t grown_ns;       /* monotonic: when it was last seen to have grown */
-    int64_t behind_ns;      /* monotonic: since when it is not read to its end; 0: it is */
-    int64_t nameless_ns;    /* monotonic: when it lost its name */
-    uint32_t in_flight;     /* blocks */
-    uint32_t life;          /* grows at every rewind: answers of an earlier life say nothing */
-    uint32_t arrival;       /* its number among its log's arrivals; 0: it is none, or not known as one */
-    uint32_t arrived_from;  /* it is none of its log's arrivals before this one ... */
-    uint32_t arrived_until; /* ... and none after this one; 0: events are on their way */
+    int64_t grown_ns;    /* monotonic: when it was last seen to have grown */
+    int64_t behind_ns;   /* monotonic: since when it is not read to its end; 0: it is */
+    int64_t nameless_ns; /* monotonic: when it lost its name */
+    uint32_t in_flight;  /* blocks */
+    uint32_t life;       /* grows at every rewind: answers of an earlier life say nothing */
+    uint64_t order;      /* where it stands among its log's files (order.c); 0: not known by events */
+    uint64_t met_from;   /* where inotify's queue ended before that */
     uint16_t fingerprint_bytes;
     uint8_t state;
     int fd;
     bool gz;
     bool dirty;    /* there may be something to read */
-    bool copied;   /* it was made under a rotated name, as copies are */
-    bool newcomer; /* it came while its folder was watched */
-    bool arrived;  /* it may be one of the arrivals, and is not known yet as which */
+    bool newcomer; /* met_as: it came while its folder was watched */
+    bool early;    /* ... and was met before the event of that was in the queue */
+    bool sure;     /* the name was looked at when all events were told, or no event has come since */
     bool had_base; /* the log's name is its own, or was last; until that is counted as a rotation */
     bool seen;     /* order.c, while it compares names */
     bool known;    /* the broker has a place of the source */
@@ -110,13 +110,13 @@ struct file {
 /* A file that came under its log's name or was made under a rotated one, as events tell of it (arrivals.c).
  */
 struct arrival {
-    struct arrival *next; /* younger */
-    char *name;           /* NULL: none */
-    struct file *file;    /* while it is judged */
-    uint32_t number;      /* in its log, from 1 */
-    bool copied;          /* it was made under a rotated name */
-    bool packed;          /* its .gz is there, which is it when it goes itself */
-    uint32_t cookie;      /* its name was taken from it, and the event of the next one may come; 0: not */
+    struct arrival *next;
+    char *name;     /* NULL: none */
+    uint64_t order; /* of the file */
+    bool met;       /* ... which is known, or its .gz */
+    bool met_plain;
+    bool packed;     /* its .gz is there, which is it when it goes itself */
+    uint32_t cookie; /* its name was taken from it, and the event of the next one may come; 0: not */
 };
 
 struct log {
@@ -141,14 +141,14 @@ struct log {
     bool refused_said;        /* a file of it was refused and the log says so */
     uint8_t unsettled;        /* looks in a row at which the order could not be settled */
     int64_t unsettled_ns;     /* monotonic: when the first of them was */
-    struct arrival *arrivals; /* oldest first: files that came and are not accounted for */
+    struct arrival *arrivals; /* files that came, and those that are not read yet; while it is arriving */
     struct log *arriving_next;
     int64_t stirred_ns;  /* monotonic: when an event last told of them */
     int64_t arriving_ns; /* monotonic: ... or they were looked at */
     uint64_t looked_at;  /* names were looked at; valid when inotify's queue is seen empty as often; 0: not */
-    uint32_t arrival_count;
-    bool arriving; /* it has arrivals, or files that may be some */
-    bool unjudged; /* events have told something since arrivals and files were brought together */
+    uint64_t base_order; /* of the file that has the log's name, or had it last */
+    uint64_t copies;     /* that were made */
+    bool arriving;       /* names move: events and what was met are brought together */
     char container[SL_ID_MAX_BYTES];
     char base[]; /* NUL-terminated */
 };

@@ -177,42 +177,73 @@ static void insert(struct file **list, struct file *f, const struct file *before
     *list = f;
 }
 
-static bool has_base(const struct file *f)
+/* ---- by events ---- */
+
+/* Behind each file that has the log's name there is room for what comes later, before it for copies of it. */
+static const uint64_t ORDER_STEP = UINT64_C(1) << 32;
+
+uint64_t order_next(struct log *log, bool copied)
 {
-    return f->name && strcmp(f->name, f->log->base) == 0;
+    if (log->base_order == 0) /* of the one that was there before */
+        log->base_order = ORDER_STEP;
+    if (copied)
+        return log->base_order - ORDER_STEP + ++log->copies;
+    return log->base_order += ORDER_STEP;
 }
 
-/*
- * Of plain files, as far as is known. What has the log's name is the youngest, and so is what had it among
- * its copies; then how they came counts, and births among those from before.
- */
+static struct file *behind(const struct log *log, uint64_t order)
+{
+    struct file *f = log->files;
+    while (f && f->order <= order)
+        f = f->next;
+    return f;
+}
+
+static void take_out(struct file *f)
+{
+    struct file **at = &f->log->files;
+    while (*at != f)
+        at = &(*at)->next;
+    *at = f->next;
+}
+
+void order_place(struct file *f)
+{
+    take_out(f);
+    insert(&f->log->files, f, behind(f->log, f->order));
+}
+
+void order_unknown(struct file *f, bool base)
+{
+    struct log *log = f->log;
+    if (base && !log->ordered && log->base_order <= ORDER_STEP)
+        f->order = log->base_order = ORDER_STEP;
+    else if (base)
+        f->order = order_next(log, false);
+    else if (log->ordered && log->base_order + log->copies > ORDER_STEP) /* as its name has it */
+        for (const struct file *next = f->next; next && f->order == 0; next = next->next)
+            f->order = next->order;
+}
+
+void order_missed(struct collector *c, struct log *log, uint64_t order)
+{
+    struct file *f = finder_phantom(c, log, behind(log, order));
+    if (f && f->order == 0)
+        f->order = order;
+}
+
+/* ---- by names ---- */
+
 static bool is_younger(const struct file *f, const struct file *than)
 {
-    if (has_base(f) || has_base(than))
-        return has_base(f);
-    if (f->copied != than->copied && (f->copied ? than : f)->had_base)
-        return than->copied;
-    if (f->arrival > 0 && than->arrival > 0)
-        return f->arrival > than->arrival;
-    if (f->arrival > 0)
-        return !than->arrived; /* what came by no event was there before */
-    if (than->arrival > 0 || f->newcomer || than->newcomer)
-        return false;
-    return f->had_base || (!than->had_base && f->identity.birth_ns > than->identity.birth_ns);
-}
-
-/* Beside its name: when a .gz was born says nothing. */
-static bool has_place(const struct file *f)
-{
-    return !f->gz || f->arrival > 0;
+    return !f->gz && !than->gz && f->identity.birth_ns > than->identity.birth_ns;
 }
 
 /*
- * Named files stand as their names say. One whose name is gone stands where its .gz does, else before the
- * first one that is known to be younger, or the plain file that it stood before: what has come since was
- * packed, and is older than any that is not, or is younger than all.
+ * What was there before: named files stand as their names say. One whose name is gone stands where its .gz
+ * does, else before the first one that is known to be younger, or the plain file that it stood before.
  */
-static void put_in_order(struct log *log)
+static void put_by_names(struct log *log)
 {
     struct sl_slice base = sl_slice(log->base, log->base_bytes);
     struct file *named = NULL, *nameless = NULL, *next;
@@ -234,31 +265,53 @@ static void put_in_order(struct log *log)
         insert(&named, f, before);
     }
     for (struct file *f = nameless; f; f = next) {
-        struct file *before = named, *younger = f->newcomer && f->arrival == 0 ? NULL : named;
+        struct file *before = named, *younger = named;
         next = f->next;
         while (before && !(before->state == FILE_COPY && before->copy_of == f))
             before = before->next;
-        while (younger && !(has_place(f) && has_place(younger) && is_younger(younger, f)))
+        while (younger && !is_younger(younger, f))
             younger = younger->next;
         while (f->plain_behind && is_younger(f, f->plain_behind))
             f->plain_behind = f->plain_behind->plain_behind;
-        struct file *behind = has_place(f) ? f->plain_behind : named;
-        insert(&named, f, before ? before : younger ? younger : behind);
+        struct file *stood = f->gz ? named : f->plain_behind;
+        insert(&named, f, before ? before : younger ? younger : stood);
     }
     log->files = named;
+}
+
+static void put_in_order(struct log *log)
+{
+    struct file *known = NULL, **end = &log->files, *next;
+    for (struct file *f = log->files; f; f = next) {
+        next = f->next;
+        if (f->order == 0) {
+            *end = f;
+            end = &f->next;
+            continue;
+        }
+        struct file *before = known;
+        while (before && before->order <= f->order)
+            before = before->next;
+        insert(&known, f, before);
+    }
+    *end = NULL;
+    put_by_names(log);
+    for (end = &log->files; *end; end = &(*end)->next)
+        ;
+    *end = known;
 }
 
 bool order_settled(struct collector *c, struct log *log)
 {
     size_t count = 0;
-    bool unknown = false; /* as which arrival one came */
+    bool unknown = false; /* events on the way tell where one stands */
     for (struct file *f = log->files; f; f = f->next) {
-        unknown = unknown || (f->arrived && f->arrival == 0 && unbegun(f));
+        unknown = unknown || (f->met_as && unbegun(f));
         count += f->phantom ? 2 : unbegun(f);
     }
     /* a chain that turned while it was listed for the first time may have hidden one from the listing */
     bool first = !log->ordered && log->files && log->files->next && log->folder->log_count <= CROWD;
-    if (!first && (!log->stirred || (count < 2 && !arrivals_unmet(c, log)))) {
+    if (!first && (!log->stirred || (count < 2 && !arrivals_unmet(log)))) {
         log->stirred = false;
         log->ordered = true;
         return true;
@@ -280,7 +333,7 @@ bool order_settled(struct collector *c, struct log *log)
             tail_open(&c->fleet, f) == 0)
             places_place(c, f);
     put_in_order(log);
-    if (arrivals_unmet(c, log))
+    if (arrivals_unmet(log))
         return false; /* until it is, or given up (arrivals.c) */
     log->stirred = false;
     log->ordered = true;

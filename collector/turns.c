@@ -465,7 +465,7 @@ static enum step step(struct collector *c, struct log *log)
         return STEP_AGAIN;
     }
     bool fresh = f->sent == 0 && f->at == 0 && !f->known;
-    if (fresh && f->arrived && f->arrived_until == 0)
+    if (fresh && f->met_as)
         return STEP_IDLE; /* what came before it may be in the queue still */
     if (fresh && (log->stirred || !log->ordered)) {
         if (!order_settled(c, log))

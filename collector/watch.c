@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -51,6 +52,8 @@ struct watch {
     struct folder *listings; /* that are not at their end */
     struct watch_counts counts;
     int64_t roots_due_ns;
+    uint64_t taken_bytes;   /* of events, from inotify */
+    uint64_t handled_bytes; /* ... told */
     int fd;
 };
 
@@ -473,8 +476,10 @@ bool watch_run(struct watch *w)
             continue;
         }
         const struct inotify_event *e;
+        w->taken_bytes += (uint64_t)bytes;
         for (const char *at = buffer; at < buffer + bytes; at += sizeof *e + e->len) {
             e = (const struct inotify_event *)(const void *)at;
+            w->handled_bytes += sizeof *e + e->len;
             if (e->mask & IN_Q_OVERFLOW) {
                 overflow(w);
                 continue;
@@ -631,6 +636,17 @@ void watch_counts(const struct watch *w, struct watch_counts *ret)
 int watch_fd(const struct watch *w)
 {
     return w->fd;
+}
+
+uint64_t watch_handled(const struct watch *w)
+{
+    return w->handled_bytes;
+}
+
+uint64_t watch_happened(const struct watch *w)
+{
+    int waiting = 0;
+    return ioctl(w->fd, FIONREAD, &waiting) < 0 ? UINT64_MAX : w->taken_bytes + (uint64_t)waiting;
 }
 
 int watch_new(const struct pattern *patterns, size_t count, const struct watch_events *events,

@@ -93,6 +93,10 @@ int watch_new(const struct pattern *patterns, size_t count, const struct watch_e
               struct watch **ret);
 void watch_free(struct watch *w);
 int watch_fd(const struct watch *w);
+/* How far the stream of events was told, the one that is being told included; and how far it reaches by now,
+ * in bytes since the start: what has happened to a name up to there is told when the former is there. */
+uint64_t watch_handled(const struct watch *w);
+uint64_t watch_happened(const struct watch *w);
 /* When watch_fd() is readable: a bounded number of events; true when there may be more. */
 bool watch_run(struct watch *w);
 /* Roots that were not there, and due sweeps, a bounded number; returns when to call again (monotonic). */
