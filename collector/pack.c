@@ -12,6 +12,9 @@ enum {
     CAPACITY_BYTES = SL_LINE_MAX_BYTES + (64 << 10),
     SLICE_MIN_BYTES = 64 << 10,
     SLICE_MAX_BYTES = 512 << 10,
+    /* A torn last line up to here is read again with what came since, in one read: nearly every slice of a
+       backlog ends in one. Of a longer one only what came is, until its end has come. */
+    TORN_AGAIN_BYTES = 4 << 10,
 };
 
 int pack_init(struct pack *p, struct fleet *fleet, const struct pack_sink *sink, size_t max_line_bytes,
@@ -193,14 +196,15 @@ static bool ends_well(struct pack *p, struct file *f, uint64_t at)
 static int read_and_take(struct pack *p, struct file *f)
 {
     size_t want = p->slice_bytes;
-    if (f->searched > f->at) {
+    if (f->searched > f->at + TORN_AGAIN_BYTES) {
         int r = search_on(p, f);
         if (r < 0)
             return r == -EBADMSG ? PACK_UNREADY : r;
         if (r > 0)
             return ends_well(p, f, f->searched) ? PACK_END : PACK_UNREADY;
-        want += (size_t)(f->searched - f->at);
     }
+    if (f->searched > f->at)
+        want += (size_t)(f->searched - f->at);
     bool long_docker = f->log->format == FORMAT_DOCKER && !(f->longer && f->longer->on);
     for (;;) {
         if (want > p->capacity)

@@ -15,10 +15,11 @@ enum {
     RAW_SLACK_BYTES = TABLE_MAX_BYTES + VARINT_MAX_BYTES + 2 * RUN_MAX_BYTES,
     COLUMN_FIRST_BYTES = 64,
     TEXT_FIRST_BYTES = 640,
-    /* What a builder keeps over a reset, so that one that was full once does not pin memory for ever: up to
-       80 KiB (640 doubled: the usual block of 64 KiB text fits) and only if an eighth of it was in use. */
-    TEXT_KEEP_BYTES = 80 << 10,
-    COLUMN_KEEP_BYTES = 8 << 10,
+    /* What a builder keeps over a reset, so that one that held very long lines does not pin megabytes for
+       ever: 160 KiB (640 doubled) is twice the usual block. There is one builder a process, used for one
+       sandbox after the other: to keep less of it after small blocks was 16 allocations a block. */
+    TEXT_KEEP_BYTES = 160 << 10,
+    COLUMN_KEEP_BYTES = 16 << 10,
 };
 static_assert(SL_LINE_MAX_BYTES < 1 << (7 * LENGTH_MAX_BYTES), "a length's varint");
 
@@ -142,7 +143,7 @@ void sl_block_builder_free(struct sl_block_builder *b)
 
 static void column_reset(struct column *c, size_t keep_bytes)
 {
-    if (c->capacity > keep_bytes || c->bytes < c->capacity / 8) {
+    if (c->capacity > keep_bytes) {
         free(c->data);
         *c = (struct column){0};
     }

@@ -106,11 +106,38 @@ static void a_builder_without_memory_is_not_made(void **state)
     sl_block_builder_free(NULL);
 }
 
+/* One builder serves all sandboxes in turn: small blocks, and turns in which nothing came, made it give back
+   what the next large one asked for again, 16 times a block. */
+static void a_builder_that_was_used_asks_for_no_more(void **state)
+{
+    (void)state;
+    enum { ENOUGH = 1000 };
+    static uint8_t out[128 << 10];
+    struct sl_block_builder *b = NULL;
+    allocations_left = ENOUGH;
+    assert_int_equal(sl_block_builder_new(&b), 0);
+    for (unsigned n = 0; n < 40; n++) {
+        static const unsigned lines[] = {1000, 1, 0, 0};
+        sl_block_builder_reset(b, sl_slice_of("box"));
+        for (unsigned i = 0; i < lines[n % 4]; i++) {
+            struct sl_line line = line_number(i);
+            line.text.bytes = i % 65;
+            assert_int_equal(sl_block_builder_add(b, &line, name_number(i)), 0);
+        }
+        sl_block_builder_encode(b, &(struct sl_block_header){.codec = SL_CODEC_LZ4}, 0, out, sizeof out);
+        if (n == 0)
+            allocations_left = ENOUGH;
+    }
+    assert_int_equal(allocations_left, ENOUGH);
+    sl_block_builder_free(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_line_that_finds_no_memory_leaves_the_builder_as_it_was),
         cmocka_unit_test(a_builder_without_memory_is_not_made),
+        cmocka_unit_test(a_builder_that_was_used_asks_for_no_more),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
