@@ -124,7 +124,7 @@ def a_line_costs_what_it_did():
         at_most("allocations of the broker per line read", total(spent, *ALLOCATIONS).calls / lines, 0.03)
         at_most("blocks decoded by the broker for readers", spent["decompress"].calls, 0)
 
-        status, _, _ = system.request("POST", "/compact", port=system.broker_port, timeout=120)
+        status, _, _ = system.request("POST", "/compact", port=system.broker_port, timeout=240)
         assert status == 200, status
         at_most("bytes on disk after compaction per byte of CRI text", on_disk(system) / w.raw / 2, 0.20)
 
