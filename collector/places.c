@@ -216,6 +216,14 @@ static int claim_places(struct collector *c, struct log *log)
     return 0;
 }
 
+static bool is_left(const struct sandbox *s)
+{
+    for (uint32_t i = 0; i < s->place_count; i++)
+        if (!(s->places[i].flags & (SL_SOURCE_BURIED | SL_SOURCE_CLOSED)) && s->places[i].offset > 0)
+            return true;
+    return false;
+}
+
 /*
  * Whether the broker has places that no file here has taken, so that one of them may be what vanished of a
  * log. < 0: fault; 0: no; 1: yes; 2: not all files are met.
@@ -231,10 +239,17 @@ static int any_left(struct collector *c, const struct sandbox *s)
         if (r < 0)
             return r;
     }
-    for (uint32_t i = 0; i < s->place_count; i++)
-        if (!(s->places[i].flags & (SL_SOURCE_BURIED | SL_SOURCE_CLOSED)) && s->places[i].offset > 0)
-            return 1;
-    return 0;
+    /* what was read as a plain file may be a .gz by now, also in another log of the sandbox */
+    for (struct log *log = s->logs; is_left(s) && log; log = log->sandbox_next) {
+        for (struct file *f = log->files; f; f = f->next) {
+            if (f->state != FILE_UNPLACED || !is_sibling(f) || tail_open(&c->fleet, f) != 0)
+                continue;
+            int r = places_place(c, f);
+            if (r < 0 || f->state == FILE_UNPLACED)
+                return r < 0 ? r : 2;
+        }
+    }
+    return is_left(s);
 }
 
 /* As a copy, or the .gz, of something known. 0: placed; 1: of nothing; 2: can't be told yet. */
