@@ -150,6 +150,53 @@ static void a_rotated_file_that_is_packed_while_the_broker_is_away_holds_nothing
     world_end();
 }
 
+/* A copy was let go of a second after its name was gone, while its truncated original waited for an answer:
+ * what had not been read by then was lost, and no gap told it. */
+static void a_copy_is_held_until_what_it_holds_is_stored(void **state)
+{
+    (void)state;
+    begin(COPIED);
+    writer_write(5);
+    w.stalled = true;
+    world_turn(10);
+    writer_write(5); /* not read */
+    writer_rotate();
+    writer_write(5);
+    world_turn(10);
+    world_turn(10);
+    writer_remove();
+    for (int i = 0; i < 50; i++)
+        world_turn(100);
+    world_rest();
+    all_lines_came("removed");
+    world_end();
+}
+
+/* A gap told of the place that main.log.2.gz was to take, which had not been looked at yet. */
+static void what_another_log_of_the_sandbox_has_packed_is_not_missed(void **state)
+{
+    (void)state;
+    char side[PATH_ROOM];
+    begin(PACKED);
+    snprintf(side, sizeof side, "%s/box/side.log", w.root);
+    int fd = open(side, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0); /* listed last, so that its turn is the first */
+    born(fd);
+    writer_rotate();
+    writer_write(1);
+    world_turn(10);
+    world_turn(10);
+    collector_dies(0);
+    writer_rotate();
+    writer_rotate();
+    assert_int_equal(write(fd, "00000099 side\n", 14), 14);
+    close(fd);
+    world_rest();
+    assert_int_equal(w.line_count, 12);
+    assert_int_equal(w.gaps, 0);
+    world_end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -159,6 +206,8 @@ int main(void)
         cmocka_unit_test(nothing_is_read_ahead_of_the_window),
         cmocka_unit_test(what_was_not_acknowledged_is_read_again),
         cmocka_unit_test(a_truncated_file_begins_again_behind_a_gap),
-        cmocka_unit_test(a_rotated_file_that_is_packed_while_the_broker_is_away_holds_nothing_up)};
+        cmocka_unit_test(a_rotated_file_that_is_packed_while_the_broker_is_away_holds_nothing_up),
+        cmocka_unit_test(a_copy_is_held_until_what_it_holds_is_stored),
+        cmocka_unit_test(what_another_log_of_the_sandbox_has_packed_is_not_missed)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
