@@ -230,7 +230,10 @@ class Reader:
     def _socket(self, protocol, **more):
         ws = WebSocket(self.port, self._url(**more), protocol, timeout=SILENCE_S, host=self.host)
         if ws.status != 101:
+            ws.close()
             self.status = ws.status
+            if ws.status == 0:
+                raise Cut  # gone before it answered
             self._refused(ws.status)
         try:
             while not self.stopping and (message := ws.message()):
