@@ -294,11 +294,31 @@ static void resolve(struct collector *c, struct log *log, bool lost)
 void arrivals_lost(void *arg)
 {
     struct collector *c = arg;
+    for (size_t i = 0; i <= c->fleet.logs.mask; i++) {
+        for (struct table_node *n = c->fleet.logs.buckets[i]; n; n = n->next) {
+            struct log *log = table_owner(n, struct log, by_name);
+            for (const struct file *f = log->files; f; f = f->next)
+                if (f->name && f->order > log->lost_behind)
+                    log->lost_behind = f->order;
+        }
+    }
     while (c->arriving) {
         look(c, c->arriving);
         resolve(c, c->arriving, true);
         settle(c, c->arriving);
     }
+}
+
+void arrivals_listed(struct collector *c, struct log *log)
+{
+    if (log->lost_behind == 0)
+        return;
+    bool there = false;
+    for (const struct file *f = log->files; f; f = f->next)
+        there = there || (f->name && f->order == log->lost_behind);
+    if (!there)
+        order_missed(c, log, log->lost_behind);
+    log->lost_behind = 0;
 }
 
 void arrivals_look(struct collector *c, struct log *log, int64_t now_ns)

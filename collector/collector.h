@@ -80,6 +80,11 @@ void arrivals_look(struct collector *c, struct log *log, int64_t now_ns);
 void arrivals_drained(struct collector *c);
 /* Events were lost. */
 void arrivals_lost(void *arg);
+/*
+ * Every name of the log was looked at. If events were lost before, and the youngest file of then is gone,
+ * what came after it may have gone, too: rotated files go oldest first.
+ */
+void arrivals_listed(struct collector *c, struct log *log);
 
 /* ---- alike.c */
 /* The first bytes of a file, read once for all comparisons. */

@@ -413,6 +413,8 @@ void finder_look(void *arg, struct folder *folder, bool listed)
         for (size_t i = 0; i < count; i++)
             finder_reconcile(c, log, names[i], NEWS_WENT);
         finder_reconcile(c, log, log->base, NEWS_WENT);
+        if (listed)
+            arrivals_listed(c, log);
     }
 }
 

@@ -148,7 +148,8 @@ struct log {
     uint64_t looked_at;  /* names were looked at; valid when inotify's queue is seen empty as often; 0: not */
     uint64_t base_order; /* of the file that has the log's name, or had it last */
     uint64_t copies;     /* that were made */
-    bool arriving;       /* names move: events and what was met are brought together */
+    uint64_t lost_behind; /* events were lost when the file of this order was the youngest; 0: not */
+    bool arriving;        /* names move: events and what was met are brought together */
     char container[SL_ID_MAX_BYTES];
     char base[]; /* NUL-terminated */
 };
