@@ -198,21 +198,26 @@ static void past_the_hold_a_consumer_gets_a_gap_and_goes_on(void **state)
     s.stop_after = 0;
     options(w, &(struct store_options){
                    .retention_bytes = 20 << 10, .export_hold_bytes = 30 << 10, .export_holds = true});
-    fill(w, 10, 60);
-    let_retention_work(w, 64 << 10);
-    assert_true(stats(w).export_overruns > 0);
+    /* On a slow machine compaction may come first, and then there is room for more. */
+    unsigned blocks = 10;
+    while (stats(w).export_overruns == 0) {
+        assert_true(blocks < 1000);
+        fill(w, blocks, 60);
+        blocks += 60;
+        let_retention_work(w, 64 << 10);
+    }
     assert_true(listed(w, "arch").consumer.overruns > 0);
     for (int i = 0; i < 2; i++) {
         struct seen rest = s;
         scan_on(w, "arch", 2000, &rest); /* a hole without a gap fails there */
         struct seen_box *a = seen_box(&rest, sl_slice_of("a"));
-        assert_int_equal(a->next, 701);
+        assert_int_equal(a->next, 10 * blocks + 1);
         assert_true(a->gaps > 0);
-        assert_true(a->lines < 700);
+        assert_true(a->lines < 10 * blocks);
         /* From its place, as after a kill. */
         struct seen again = {0};
         scan_on(w, "arch", 2000, &again);
-        assert_int_equal(seen_box(&again, sl_slice_of("a"))->next, 701);
+        assert_int_equal(seen_box(&again, sl_slice_of("a"))->next, 10 * blocks + 1);
         assert_true(seen_box(&again, sl_slice_of("b"))->gaps > 0);
         world_reopen(w);
     }
