@@ -6,8 +6,10 @@
  * read(2) of the event, sampled on every event of up to 64 followers; every follower's events are counted
  * (they must be all). Prints: delivered, expected, p50, p99, max in ms, and seconds from the last write to
  * the last delivery, and, with PID, the CPU seconds, all and within the kernel, of that process from when all
- * followed to the last delivery (what it took to let them in is another matter). With FILE `-` nothing is
- * written here and the lines come from elsewhere (bench_bare): they carry CLOCK_MONOTONIC ns behind "t=".
+ * followed to the last delivery (what it took to let them in is another matter). Then p50, p99 and max in ms
+ * of write(2) -> the event's last byte in this program's socket, as the kernel stamped it: what is beyond
+ * them is this program's own, which reads for all followers in one thread. With FILE `-` nothing is written
+ * here and the lines come from elsewhere (bench_bare): they carry CLOCK_MONOTONIC ns behind "t=".
  *
  *   bench_follow PORT PATH MODULO FOLLOWERS RATE SECONDS FILE [PID]
  */
@@ -23,10 +25,15 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { SAMPLED = 64, MARK = 8 };
+enum {
+    SAMPLED = 64,
+    SAMPLED_READ_BYTES = 4 << 10, /* what came at one time, so that its stamp is that of few lines */
+    MARK = 8
+};
 
 struct follower {
     int fd;
@@ -142,19 +149,22 @@ static void dial(struct follower *f, int number)
     fcntl(f->fd, F_SETFL, O_NONBLOCK);
 }
 
-static float *sample;
+static float *sample, *arrival;
 static size_t samples, samples_max;
 
 /* Counts events by their mark "data: t=" and, for sampled followers, reads the time behind it. */
-static void scan(struct follower *f, const char *data, size_t bytes, bool sampled, int64_t now)
+static void scan(struct follower *f, const char *data, size_t bytes, bool sampled, int64_t now, int64_t came)
 {
     const char *at = data, *end = data + bytes;
     while ((at = memmem(at, (size_t)(end - at), "data: t=", MARK))) {
         if (end - at < MARK + 19)
             break;
         f->events++;
-        if (sampled && samples < samples_max)
-            sample[samples++] = (float)((double)(now - strtoll(at + MARK, NULL, 10)) / 1e6);
+        if (sampled && samples < samples_max) {
+            int64_t wrote = strtoll(at + MARK, NULL, 10);
+            sample[samples] = (float)((double)(now - wrote) / 1e6);
+            arrival[samples++] = (float)((double)(came - wrote) / 1e6);
+        }
         at += MARK + 19;
     }
     /* keep what may be cut */
@@ -163,6 +173,24 @@ static void scan(struct follower *f, const char *data, size_t bytes, bool sample
         keep = sizeof f->tail;
     memcpy(f->tail, end - keep, keep);
     f->tail_bytes = keep;
+}
+
+/* As read(2); *ret_came: when the last of it came to the socket (CLOCK_MONOTONIC), now if nobody knows. */
+static ssize_t read_stamped(int fd, void *out, size_t bytes, int64_t *ret_came)
+{
+    _Alignas(struct cmsghdr) char room[CMSG_SPACE(sizeof(struct timespec))];
+    struct iovec part = {out, bytes};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof room};
+    ssize_t got = recvmsg(fd, &message, 0);
+    *ret_came = now_ns(CLOCK_MONOTONIC);
+    const struct cmsghdr *stamp = got > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+    if (stamp && stamp->cmsg_type == SCM_TIMESTAMPNS) {
+        struct timespec at;
+        memcpy(&at, CMSG_DATA(stamp), sizeof at);
+        *ret_came -= now_ns(CLOCK_REALTIME) - ((int64_t)at.tv_sec * 1000000000 + at.tv_nsec);
+    }
+    return got;
 }
 
 static int by_size(const void *a, const void *b)
@@ -193,9 +221,12 @@ int main(int argc, char **argv)
     struct follower *f = calloc((size_t)followers, sizeof *f);
     samples_max = 4u << 20;
     sample = calloc(samples_max, sizeof *sample);
+    arrival = calloc(samples_max, sizeof *arrival);
     int poller = epoll_create1(EPOLL_CLOEXEC);
     for (int i = 0; i < followers; i++) {
         dial(&f[i], i);
+        if (i < SAMPLED)
+            setsockopt(f[i].fd, SOL_SOCKET, SO_TIMESTAMPNS, &(int){1}, sizeof(int));
         epoll_ctl(poller, EPOLL_CTL_ADD, f[i].fd,
                   &(struct epoll_event){.events = EPOLLIN, .data.u32 = (uint32_t)i});
     }
@@ -214,7 +245,10 @@ int main(int argc, char **argv)
         for (int k = 0; k < n; k++) {
             struct follower *one = &f[event[k].data.u32];
             memcpy(buffer, one->tail, one->tail_bytes);
-            ssize_t got = read(one->fd, buffer + one->tail_bytes, sizeof buffer - one->tail_bytes);
+            int64_t came = now;
+            bool sampled = event[k].data.u32 < SAMPLED;
+            ssize_t got = sampled ? read_stamped(one->fd, buffer + one->tail_bytes, SAMPLED_READ_BYTES, &came)
+                                  : read(one->fd, buffer + one->tail_bytes, sizeof buffer - one->tail_bytes);
             if (got <= 0) {
                 if (got < 0 && errno == EAGAIN)
                     continue;
@@ -232,7 +266,7 @@ int main(int argc, char **argv)
             uint64_t before = one->events;
             size_t bytes = one->tail_bytes + (size_t)got;
             one->tail_bytes = 0;
-            scan(one, buffer, bytes, event[k].data.u32 < SAMPLED, now);
+            scan(one, buffer, bytes, sampled, now, came);
             delivered += one->events - before;
             if (one->events != before)
                 last_delivery = now;
@@ -256,12 +290,15 @@ int main(int argc, char **argv)
         pthread_join(thread, NULL);
     double system = 0, cpu = cpu_s(pid, &system) - cpu_before;
     qsort(sample, samples, sizeof *sample, by_size);
-    printf("%" PRIu64 " %" PRIu64 " %.3f %.3f %.3f %.3f %.2f %.2f\n", delivered, expected,
+    qsort(arrival, samples, sizeof *arrival, by_size);
+    printf("%" PRIu64 " %" PRIu64 " %.3f %.3f %.3f %.3f %.2f %.2f %.3f %.3f %.3f\n", delivered, expected,
            samples ? sample[samples / 2] : 0, samples ? sample[samples * 99 / 100] : 0,
            samples ? sample[samples - 1] : 0,
            (double)(last_delivery - __atomic_load_n(&last_write_ns, __ATOMIC_RELAXED)) / 1e9, cpu,
-           system - system_before);
+           system - system_before, samples ? arrival[samples / 2] : 0,
+           samples ? arrival[samples * 99 / 100] : 0, samples ? arrival[samples - 1] : 0);
     free(f);
     free(sample);
+    free(arrival);
     return 0;
 }

@@ -51,7 +51,7 @@ struct follower {
 int feeds_new(struct server *s, int pace_fd, struct feeds **ret);
 /* There are no followers any more. */
 void feeds_free(struct feeds *f);
-/* Asks what is to be asked now; after every batch of answers and when pace_fd fires. */
+/* Asks what is to be asked now; when a batch of answers was handed out, and when pace_fd fires. */
 void feeds_turn(struct feeds *f);
 
 /*

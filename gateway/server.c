@@ -44,7 +44,7 @@ static void tick(struct server *s)
 {
     int64_t now_ns = sl_monotonic_ns();
     upstream_run(s->upstream);
-    feeds_turn(s->feeds);
+    s->asks = true;
     linger_tick(now_ns);
     access_turn(s, now_ns);
     if (now_ns - s->second_ns < SL_NS_PER_S)
@@ -147,7 +147,7 @@ static int readable(struct server *s, int fd)
     if (fd == s->tick_fd)
         tick(s);
     else
-        feeds_turn(s->feeds);
+        s->asks = true;
     return 0;
 }
 
@@ -160,7 +160,7 @@ static int dispatch(struct server *s, struct lws *wsi, enum lws_callback_reasons
         if (s->upstream && s->feeds &&
             lws_get_protocol(wsi) == lws_vhost_name_to_protocol(s->vhost, "sandlog")) {
             upstream_run(s->upstream);
-            feeds_turn(s->feeds);
+            s->asks = true;
             readers_resume(s);
         }
         return 0;
@@ -171,15 +171,23 @@ static int dispatch(struct server *s, struct lws *wsi, enum lws_callback_reasons
     }
 }
 
-/* lws' callbacks nest; what they left to be written is written at the end of the outermost. */
+/*
+ * lws' callbacks nest; what they left to be written is written at the end of the outermost. Then more is
+ * asked for: beside thousands of followers writing takes 50 ms and longer, and an answer holds what was there
+ * when it was asked for.
+ */
 static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t bytes)
 {
     struct server *s = lws_context_user(lws_get_context(wsi));
     if (s->depth++ == 0)
         s->turn_work = READER_TURN_WORK;
     int answer = dispatch(s, wsi, reason, user, in, bytes);
-    if (s->depth == 1)
+    if (s->depth == 1) {
         outlet_flush(s);
+        if (s->asks)
+            feeds_turn(s->feeds);
+        s->asks = false;
+    }
     s->depth--;
     return answer;
 }

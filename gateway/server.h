@@ -26,6 +26,7 @@ struct server {
     int64_t flush_ns;               /* monotonic: since when it writes what is ready; 0: it does not */
     TAILQ_HEAD(, connection) line;  /* access.c's: who waits for a share of bytes */
     unsigned depth;                 /* of lws' callbacks */
+    bool asks;                      /* feeds_turn() is due, after the flush */
     TAILQ_HEAD(, reader) resting;   /* reader_take.c's */
     uint64_t turn_work;             /* filter_work() that is left to this turn of the loop */
     size_t freed_bytes; /* of readers that are gone, or do not read: to be given back to the system */
