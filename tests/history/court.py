@@ -108,9 +108,10 @@ class Court:
                     self.broken(v)
 
     def finish(self, seconds):
-        """All sandboxes have ended; waits until they are judged."""
+        """All sandboxes have ended; waits until they are judged. Who can't begin yet is started again meanwhile."""
         deadline = time.monotonic() + seconds * PATIENCE
         while self.left or self.many:
+            self.world.watch_over()
             self.turn()
             if not self.left and self.waiting:
                 self.waiting = []

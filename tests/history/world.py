@@ -196,11 +196,11 @@ class World(System):
             return b"event=broker.started" not in f.read()
 
     def watch_over(self):
-        """Nobody ends by itself, but for a broker that is refused: it is started again; and Redis that can't write any more."""
+        """Nobody ends by itself, but for a broker that is refused, and Redis when it can't write its log: they are started again."""
         if self.redis and not self.full and "redis" not in self.expected_down and self.redis.process.poll() is not None:
-            if time.monotonic() > self.full_until + 10:
+            if time.monotonic() > self.unfit_until + 10 * PATIENCE:
                 raise AssertionError(f"redis ended by itself with {self.redis.process.returncode}")
-            self.redis.start()  # with its log to be on disk before each answer, it ends when that can't be written
+            self.redis.start()
         for name in self.names:
             p = self.process.get(name)
             if p is None or name in self.expected_down or p.poll() is None:
