@@ -213,6 +213,9 @@ static int take_records(struct feed *feed, struct sl_slice records, bool *ret_ne
 {
     struct counts *counts = &feed->feeds->server->counts;
     int64_t now_ns = sl_now_ns();
+    struct feed_class *class;
+    TAILQ_FOREACH(class, &feed->classes, link)
+    class_make_room(class);
     while (records.bytes) {
         struct sl_record record;
         struct sl_block_header header;
@@ -228,7 +231,6 @@ static int take_records(struct feed *feed, struct sl_slice records, bool *ret_ne
                 lines_unref(l);
                 return fault;
             }
-            struct feed_class *class;
             TAILQ_FOREACH(class, &feed->classes, link)
             class_render(class, l);
             feed->head = position_behind(feed->head, &record, &header);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Rendered lines that followers of one style share: a list of chunks that grows at its end. A follower is a
- * place in a chunk; a chunk goes when nobody is in it or before it, or, over FEED_CLASS_BYTES, from the list
- * at once and from memory when its last follower has left it.
+ * place in a chunk; a chunk goes when nobody is in it or before it, or, when there is more than is kept, from
+ * the list before the next answer is rendered and from memory when its last follower has left it.
  */
 #include "connection.h"
 #include "feed_inner.h"
@@ -10,7 +10,13 @@
 #include <assert.h>
 #include <stdlib.h>
 
-enum { CHUNK_BYTES = 32 << 10, CHUNK_MAX_BYTES = 16 << 20 };
+enum {
+    CHUNK_BYTES = 32 << 10,
+    CHUNK_MAX_BYTES = 16 << 20,
+    /* Who falls behind goes on from storage, with up to 64 KiB of its own: with thousands together, because
+       this program was kept from a CPU for a second or two, that was 2 GB and a minute. So more is kept. */
+    FOLLOWER_BYTES = 1 << 10,
+};
 
 static void chunk_free(struct chunk *c)
 {
@@ -40,12 +46,17 @@ static struct chunk *chunk_new(struct feed_class *class)
     return c;
 }
 
-static void trim(struct feed_class *class)
+static void trim(struct feed_class *class, size_t kept_bytes)
 {
     struct chunk *first;
     while ((first = TAILQ_FIRST(&class->chunks)) && first != TAILQ_LAST(&class->chunks, chunk_list) &&
-           (!first->users || class->bytes > FEED_CLASS_BYTES))
+           (!first->users || class->bytes > kept_bytes))
         unlist(class, first);
+}
+
+void class_make_room(struct feed_class *class)
+{
+    trim(class, FEED_CLASS_BYTES + (size_t) class->followers * FOLLOWER_BYTES);
 }
 
 /* The chunk that takes the next line. */
@@ -134,7 +145,6 @@ void class_render(struct feed_class *class, const struct lines *l)
         rendered++;
     }
     sl_count(&class->feed->feeds->server->counts.lines, rendered);
-    trim(class);
 }
 
 static struct feed_class *class_new(struct feed *feed, const struct render_style *style,
@@ -191,7 +201,7 @@ void class_leave(struct follower *f)
     if (c && --c->users == 0 && !c->listed)
         chunk_free(c);
     if (--class->followers > 0) {
-        trim(class);
+        trim(class, SIZE_MAX);
         return;
     }
     while ((c = TAILQ_FIRST(&class->chunks)))
@@ -210,7 +220,7 @@ static bool step(struct follower *f)
     f->chunk = next;
     f->chunk_at = 0;
     c->users--;
-    trim(f->class);
+    trim(f->class, SIZE_MAX);
     return true;
 }
 

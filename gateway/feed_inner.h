@@ -75,5 +75,7 @@ void feed_ask_soon(struct feed *feed);
 void feed_unask(struct feed *feed);
 /* Takes an answer's part; may free the feed. */
 void feed_take(struct feed *feed, uint64_t epoch, const struct sl_read_part *part);
+/* Before an answer's blocks are rendered, never between: what is new was not offered to anybody yet. */
+void class_make_room(struct feed_class *class);
 void class_render(struct feed_class *class, const struct lines *l);
 void class_leave(struct follower *follower);

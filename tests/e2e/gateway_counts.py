@@ -5,6 +5,7 @@ import http.client
 import os
 import random
 import selectors
+import signal
 import socket
 import threading
 import time
@@ -193,6 +194,38 @@ def a_block_is_decoded_once_and_rendered_once_per_format_however_many_follow():
                turns_per_tick=(spent.turns / ticks, 5))
 
 
+def who_shares_goes_on_sharing_when_the_gateway_stood_still():
+    """Written when a gateway that was kept from a CPU for two seconds took what had come meanwhile for more than it keeps, and let go of it
+    before anyone had had it: thousands of followers then read and rendered for themselves, with 2 GB, a minute late."""
+    many, lines = 400, 4000
+    with counted():
+        system = System()
+    with system:
+        source = Source(system, "busy")
+        source.write(1)
+        system.has("busy", 1)
+        followers = Followers(system, [system.url("busy", follow=1, tail=0)] * many)
+        until(lambda: Spent(system).begin[0]["followers_count"] == many, what="all follow")
+        source.write(1)  # the first news: from now on they share
+        until(lambda: min(followers.seen) == 1, 20, "all have the first line")
+        spent = Spent(system)
+        os.kill(spent.pid, signal.SIGSTOP)
+        try:
+            source.write(lines)
+            until(lambda: f"\nsandlog_broker_ingest_lines_total {2 + lines}\n".encode() in system.request("GET", "/metrics", port=system.broker_port)[2],
+                  20, "all stored")
+        finally:
+            os.kill(spent.pid, signal.SIGCONT)
+        until(lambda: min(followers.seen) == 1 + lines, 60, "all have all")
+        spent.end()
+        followers.end()
+        assert followers.seen == [1 + lines] * many
+        within(f"{many} followers, {lines} lines while it stood still",
+               lines_rendered_per_line=(spent.metrics["lines_total"] / lines, 1),
+               decodes_per_block=(spent.calls["decompress"].calls / spent.metrics["blocks_total"], 1))
+
+
 main([downloads_cost_per_block_and_page_not_per_line,
       a_download_that_becomes_slow_gets_every_byte,
-      a_block_is_decoded_once_and_rendered_once_per_format_however_many_follow])
+      a_block_is_decoded_once_and_rendered_once_per_format_however_many_follow,
+      who_shares_goes_on_sharing_when_the_gateway_stood_still])
