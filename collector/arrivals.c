@@ -49,6 +49,9 @@ void arrivals_stirred(struct collector *c, struct log *log)
     if (!log->arriving) {
         log->arriving = true;
         log->arriving_next = c->arriving;
+        log->arriving_at = &c->arriving;
+        if (c->arriving)
+            c->arriving->arriving_at = &log->arriving_next;
         c->arriving = log;
         /* what they are packed into stands where they do */
         for (const struct file *f = log->files; f; f = f->next) {
@@ -72,7 +75,7 @@ static bool is_pack(const char *name, const char *of)
     return strncmp(name, of, bytes) == 0 && strcmp(name + bytes, ".gz") == 0;
 }
 
-static bool tie(struct file *f)
+static bool tie(struct collector *c, struct file *f)
 {
     for (struct arrival *a = f->log->arrivals; a; a = a->next) {
         if (!a->name || !(strcmp(a->name, f->met_as) == 0 || (a->packed && is_pack(f->met_as, a->name))))
@@ -82,8 +85,7 @@ static bool tie(struct file *f)
         a->met = true;
         a->met_plain = a->met_plain || !f->gz;
         f->order = a->order;
-        free(f->met_as);
-        f->met_as = NULL;
+        fleet_file_met(&c->fleet, f, NULL);
         order_place(f);
         return true;
     }
@@ -94,8 +96,7 @@ static bool tie(struct file *f)
 static void met_otherwise(struct collector *c, struct file *f)
 {
     bool base = strcmp(f->met_as, f->log->base) == 0;
-    free(f->met_as);
-    f->met_as = NULL;
+    fleet_file_met(&c->fleet, f, NULL);
     order_unknown(f, base);
     fleet_ready(&c->fleet, f->log->sandbox);
 }
@@ -104,7 +105,7 @@ static void met_otherwise(struct collector *c, struct file *f)
  * come. */
 static void tie_or_not(struct collector *c, struct file *f)
 {
-    if (!tie(f) && !f->newcomer)
+    if (!tie(c, f) && !f->newcomer)
         met_otherwise(c, f);
     else if (f->met_as)
         f->early = true;
@@ -113,8 +114,7 @@ static void tie_or_not(struct collector *c, struct file *f)
 
 void arrivals_met(struct collector *c, struct file *f, uint64_t from, bool newcomer)
 {
-    f->met_as = strdup(f->name);
-    if (!f->met_as)
+    if (!fleet_file_met(&c->fleet, f, f->name))
         return;
     f->met_from = from;
     f->newcomer = newcomer && !f->gz;
@@ -171,7 +171,7 @@ static bool move_in(struct collector *c, struct log *log, const char *name, enum
 {
     bool known = false;
     uint64_t at = watch_handled(c->watch);
-    for (struct file *f = log->files, *next; f; f = next) {
+    for (struct file *f = log->meeting > 0 ? log->files : NULL, *next; f; f = next) {
         next = f->next;
         if (f->met_as && !f->early && at > f->met_from)
             tie_or_not(c, f);
@@ -201,10 +201,10 @@ void arrivals_add(struct collector *c, struct log *log, const char *name)
     struct arrival *a = add(log, name);
     if (a)
         a->order = order_next(log, strcmp(name, log->base) != 0);
-    for (struct file *f = log->files, *next; a && f; f = next) {
+    for (struct file *f = a && log->meeting > 0 ? log->files : NULL, *next; f; f = next) {
         next = f->next;
         if (f->met_as && f->early && strcmp(f->met_as, name) == 0)
-            tie(f);
+            tie(c, f);
     }
 }
 
@@ -225,7 +225,7 @@ bool arrivals_move(struct collector *c, const struct folder *folder, const char 
 static void tie_met(struct collector *c, struct log *log)
 {
     uint64_t at = watch_handled(c->watch);
-    for (struct file *f = log->files, *next; f; f = next) {
+    for (struct file *f = log->meeting > 0 ? log->files : NULL, *next; f; f = next) {
         next = f->next;
         if (f->met_as && !f->early && at >= f->met_from)
             tie_or_not(c, f);
@@ -235,7 +235,7 @@ static void tie_met(struct collector *c, struct log *log)
 void arrivals_drained(struct collector *c)
 {
     c->drains++;
-    for (struct log *log = c->arriving; log; log = log->arriving_next)
+    for (struct log *log = c->fleet.meeting > 0 ? c->arriving : NULL; log; log = log->arriving_next)
         tie_met(c, log);
 }
 
@@ -249,10 +249,9 @@ bool arrivals_unmet(const struct log *log)
 
 static void settle(struct collector *c, struct log *log)
 {
-    struct log **at = &c->arriving;
-    while (*at != log)
-        at = &(*at)->arriving_next;
-    *at = log->arriving_next;
+    *log->arriving_at = log->arriving_next;
+    if (log->arriving_next)
+        log->arriving_next->arriving_at = log->arriving_at;
     log->arriving = false;
     while (log->arrivals)
         arrival_free(&log->arrivals);
@@ -274,7 +273,7 @@ static void look(struct collector *c, struct log *log)
 static void resolve(struct collector *c, struct log *log, bool lost)
 {
     tie_met(c, log);
-    for (struct file *f = log->files, *next; f; f = next) {
+    for (struct file *f = log->meeting > 0 ? log->files : NULL, *next; f; f = next) {
         next = f->next;
         if (f->met_as)
             met_otherwise(c, f);

@@ -3,6 +3,7 @@
 #include "tail.h"
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <xxhash.h>
 
@@ -150,6 +151,17 @@ bool fleet_file_rename(struct fleet *fleet, struct file *f, const char *name)
     return true;
 }
 
+bool fleet_file_met(struct fleet *fleet, struct file *f, const char *name)
+{
+    fleet->meeting -= f->met_as != NULL;
+    f->log->meeting -= f->met_as != NULL;
+    free(f->met_as);
+    f->met_as = name ? strdup(name) : NULL;
+    fleet->meeting += f->met_as != NULL;
+    f->log->meeting += f->met_as != NULL;
+    return f->met_as;
+}
+
 void fleet_file_identify(struct fleet *fleet, struct file *f, const struct identity *identity)
 {
     if (f->identity.inode != identity->inode) {
@@ -228,6 +240,8 @@ void file_forget_joins(struct fleet *fleet, struct file *f)
 void fleet_file_free(struct fleet *fleet, struct file *f)
 {
     assert(f->in_flight == 0);
+    printf("            # freed %s %llu state %d\n", f->name ? f->name : "-",
+           (unsigned long long)f->identity.inode, f->state);
     struct file **at = &f->log->files;
     while (*at != f)
         at = &(*at)->next;
@@ -242,7 +256,7 @@ void fleet_file_free(struct fleet *fleet, struct file *f)
     file_forget_joins(fleet, f);
     free(f->longer);
     free(f->head);
-    free(f->met_as);
+    fleet_file_met(fleet, f, NULL);
     fleet_file_rename(fleet, f, NULL);
     fleet_file_identify(fleet, f, &(struct identity){0});
     free(f);

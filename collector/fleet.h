@@ -143,11 +143,13 @@ struct log {
     int64_t unsettled_ns;     /* monotonic: when the first of them was */
     struct arrival *arrivals; /* files that came, and those that are not read yet; while it is arriving */
     struct log *arriving_next;
-    int64_t stirred_ns;  /* monotonic: when an event last told of them */
-    int64_t arriving_ns; /* monotonic: ... or they were looked at */
+    struct log **arriving_at; /* what points to it there */
+    int64_t stirred_ns;       /* monotonic: when an event last told of them */
+    int64_t arriving_ns;      /* monotonic: ... or they were looked at */
     uint64_t looked_at;  /* names were looked at; valid when inotify's queue is seen empty as often; 0: not */
     uint64_t base_order; /* of the file that has the log's name, or had it last */
     uint64_t copies;     /* that were made */
+    uint32_t meeting;    /* files that are tied to none yet */
     uint64_t lost_behind; /* events were lost when the file of this order was the youngest; 0: not */
     bool arriving;        /* names move: events and what was met are brought together */
     char container[SL_ID_MAX_BYTES];
@@ -213,6 +215,7 @@ struct fleet {
     size_t open_files_max;
     size_t held_bytes; /* of open lines */
     uint64_t file_count;
+    uint64_t meeting; /* files of which it is not known yet which arrival they are */
 };
 
 int fleet_init(struct fleet *fleet, size_t open_files_max);
@@ -239,6 +242,8 @@ struct file *fleet_file_new(struct fleet *fleet, struct log *log, struct file *b
 void fleet_file_free(struct fleet *fleet, struct file *f);
 /* NULL: it has none any more. False without memory: it keeps the one it has. */
 bool fleet_file_rename(struct fleet *fleet, struct file *f, const char *name);
+/* Which arrival it is that was met by this name is not known yet; NULL: it is. False without memory. */
+bool fleet_file_met(struct fleet *fleet, struct file *f, const char *name);
 void fleet_file_identify(struct fleet *fleet, struct file *f, const struct identity *identity);
 /* The file that has this name in the log, as far as is known; NULL: none. */
 struct file *fleet_file_named(const struct fleet *fleet, const struct log *log, const char *name);

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The order of a log's files when names change faster than they are looked at.
+ * The order of a log's files.
  *
- * A plain file stands where its birth says, whatever its name is by now. A .gz was born when it was packed:
- * only its name says where it stands, and a name says so only beside the names that the others had at the
- * same moment. Events do not give that: what a name is, is looked up after the event, when others have moved
- * on. So before a file is begun beside a .gz that is not, or while one is known to have come and was not met,
- * the folder is listed until two listings agree; what they show was there together.
+ * What came while its folder was watched stands where events put it (arrivals.c): its order is a number. What
+ * was there before has none and stands before all that, but for the file that has the log's name, of which
+ * copies may come. It is put in order by names, and a name says where a file stands only beside the names
+ * that the others had at the same moment. Events do not give that: what a name is, is looked up after the
+ * event, when others have moved on. So before a file is begun beside others, or while one is known to have
+ * come and was not met, the folder is listed until two listings agree; what they show was there together.
  */
 #include "collector.h"
 #include "rotated.h"
