@@ -15,7 +15,7 @@ from harness import main, until
 COUNT = int(sys.argv.pop(1)) if __name__ == "__main__" and len(sys.argv) > 1 and sys.argv[1].isdigit() else 80
 KINDS = ("rename", "numbered", "gz", "kubelet", "copytruncate")
 KEPT = max(100, COUNT)  # more than are turned over while the collector is dead and comes up, on a busy machine
-REPLACED = 20  # sandboxes that are replaced in place: each may be only every 200 ms
+REPLACED = 20  # sandboxes that are replaced in place: each may be only every 200 ms, when it was met
 
 
 def account(source, objects, what):
@@ -42,7 +42,8 @@ def churn(killed):
     with Direct() as s:
         dice = random.Random(killed)
         sources = [Rotating(s, kind, kind=kind, keep=KEPT) for kind in KINDS]
-        replaced = [Rotating(s, f"replace{i}", kind="replace") for i in range(REPLACED)]
+        up = None if killed else s.process["collector"]
+        replaced = [Rotating(s, f"replace{i}", kind="replace", up=up) for i in range(REPLACED)]
         stop = []
 
         def kill():

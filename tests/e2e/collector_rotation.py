@@ -14,9 +14,10 @@ from harness import Source, main, until
 class Rotating(Source):
     """A Source that rotates as different runtimes do."""
 
-    def __init__(self, *arguments, kind, keep=100, **more):
+    def __init__(self, *arguments, kind, keep=100, up=None, **more):
         super().__init__(*arguments, **more)
         self.kind, self.keep, self.turn = kind, keep, 0
+        self.up = up  # the process of a collector that is not killed
         self.replaced = 0
         self.newest = None
 
@@ -42,10 +43,21 @@ class Rotating(Source):
             shutil.copyfileobj(plain, packed)
         os.unlink(path)
 
+    def is_held(self):
+        """The collector has it open. On a busy machine that may take a while."""
+        mine = os.fstat(self.file.fileno())
+        for fd in os.listdir(f"/proc/{self.up.pid}/fd"):
+            try:
+                if os.path.samestat(os.stat(f"/proc/{self.up.pid}/fd/{fd}"), mine):
+                    return True
+            except OSError:
+                pass  # closed by now
+        return False
+
     def rotate_once(self):
         if self.kind == "replace":
-            # what is replaced is gone: a file that was there for 200 ms is not missed
-            if time.monotonic() - self.replaced < 0.2:
+            # what is replaced is gone, and is not missed only when it was met
+            if time.monotonic() - self.replaced < 0.2 or (self.up and not self.is_held()):
                 return
             self.replaced = time.monotonic()
         self.turn += 1
@@ -92,7 +104,7 @@ KINDS = ("rename", "numbered", "gz", "kubelet", "replace", "copytruncate", "copy
 def rotated_while_up(form, kinds=KINDS, every=0.02, seconds=3):
     with Direct([f"{form}:LOGS/{{sandbox}}/{{container}}.log"]) as s:
         dice = random.Random(form)
-        sources = [Rotating(s, kind, form=form, kind=kind) for kind in kinds]
+        sources = [Rotating(s, kind, form=form, kind=kind, up=s.process["collector"]) for kind in kinds]
         write_steadily(sources, 2000, seconds, lambda x: dice.random() < 0.005 / every and x.rotate_once())
         for source in sources:
             source.exit(0)
