@@ -38,7 +38,14 @@ class Starved:
 
     def seconds(self):
         """Of the thread that waited longest: others waited at the same time."""
-        return max(s - self.before[name].get(thread, 0) for name, waits in self.now().items() for thread, s in waits.items())
+        return max(self.each())
+
+    def in_turn(self):
+        """Of what goes through one after the other."""
+        return sum(self.each())
+
+    def each(self):
+        return [max(s - self.before[name].get(thread, 0) for thread, s in waits.items()) for name, waits in self.now().items()]
 
 
 def a_noisy_sandbox_delays_nobody():
