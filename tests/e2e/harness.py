@@ -6,6 +6,7 @@ Python's standard library only. Every daemon is started by this process and ende
 condition with a deadline (`until`), never for a length of time.
 """
 import base64
+import fcntl
 import http.client
 import json
 import os
@@ -48,18 +49,40 @@ def until(condition, seconds=10, what="condition"):
         time.sleep(0.01)
 
 
+taken = set()
+try:
+    claims = os.open(os.path.join(tempfile.gettempdir(), "sandlog-ports"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+except OSError:
+    claims = None  # another user's
+
+
+def claim(port):
+    """Makes it ours until this process ends, among all tests of this machine: a port is free too while its daemon is started again."""
+    if port in taken:
+        return False
+    try:
+        if claims is not None:
+            fcntl.lockf(claims, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    taken.add(port)
+    return True
+
+
 def free_port():
     """Below those that the kernel gives to connections, where there is room: else one of thousands of readers may have it before its
-    daemon does, or while that is started again."""
+    daemon does, or while that is started again. No two are the same."""
     with open("/proc/sys/net/ipv4/ip_local_port_range") as f:
         lowest = int(f.read().split()[0])
     while True:
         with socket.socket() as s:
             try:
                 s.bind(("127.0.0.1", random.SystemRandom().randrange(10000, lowest) if lowest > 20000 else 0))
-                return s.getsockname()[1]
             except OSError:
                 continue
+            port = s.getsockname()[1]
+        if claim(port):
+            return port
 
 
 class Redis:
