@@ -176,7 +176,7 @@ static void replaced_files_are_told(void **state)
 static void lose_events(void)
 {
     char junk[PATH_ROOM];
-    unsigned most;
+    unsigned most = 0;
     FILE *f = fopen("/proc/sys/fs/inotify/max_queued_events", "r");
     assert_true(f && fscanf(f, "%u", &most) == 1);
     fclose(f);
@@ -187,9 +187,10 @@ static void lose_events(void)
     }
 }
 
-static void turned_unseen(enum kind kind, unsigned turns)
+static void turned_unseen(enum kind kind, unsigned turns, unsigned kept)
 {
     world_begin(1, kind);
+    w.kept = kept;
     collector_start();
     for (int i = 0; i < 6; i++)
         world_turn(100);
@@ -215,13 +216,19 @@ static void what_may_have_gone_when_events_were_lost_is_told(void **state)
     if (getenv("KIND"))
         return;
     for (enum kind kind = DELETED; kind <= REPLACED; kind++) {
-        turned_unseen(kind, 3);
+        turned_unseen(kind, 3, 1);
         assert_int_equal(w.line_count, 20);
         assert_int_equal(w.lines[10], 30);
         assert_int_equal(w.gaps, 1);
         assert_int_equal(w.gap_places[0], 10);
         world_end();
     }
+    turned_unseen(COPIED, 5, 1);
+    assert_int_equal(w.line_count, 40);
+    assert_int_equal(w.lines[10], 30);
+    assert_int_equal(w.gaps, 1);
+    assert_int_equal(w.gap_places[0], 10);
+    world_end();
 }
 
 static void nothing_is_told_as_lost_when_the_file_from_before_is_there(void **state)
@@ -231,7 +238,7 @@ static void nothing_is_told_as_lost_when_the_file_from_before_is_there(void **st
         return;
     for (enum kind kind = STAMPED; kind <= COPIED_PACKED; kind++) {
         for (unsigned turns = 0; turns < 3; turns++) {
-            turned_unseen(kind, turns);
+            turned_unseen(kind, turns, 10);
             if (kind != PACKED || turns < 2) /* then it is packed */
                 all_lines_came(kind_names[kind]);
             world_end();
