@@ -29,8 +29,10 @@ static const int64_t WATCHED_SWEEP_NS = INT64_C(10) * SL_NS_PER_S;
 static const int64_t UNWATCHED_SWEEP_NS = INT64_C(500) * SL_NS_PER_MS;
 /* Of so many sweeps of a watched folder one looks at itself, and not only at what is known in it. */
 enum { FOLDER_EVERY = 6 };
-/* Folders whose time comes one by one are swept together: waking for each costs as much as looking at it. */
-static const int64_t SWEEP_TOGETHER_NS = INT64_C(20) * SL_NS_PER_MS;
+/* Folders whose time comes one by one are swept together: waking for each costs as much as looking at it, and
+   others on the machine have the caches meanwhile. */
+static const int64_t WATCHED_TOGETHER_NS = INT64_C(50) * SL_NS_PER_MS;
+static const int64_t UNWATCHED_TOGETHER_NS = INT64_C(20) * SL_NS_PER_MS;
 static const int64_t ROOT_RETRY_NS = INT64_C(50) * SL_NS_PER_MS;
 /* Two changes within one tick of the kernel's coarse clock have one mtime: within this time it proves
  * nothing. */
@@ -587,7 +589,7 @@ static int64_t sweep_queue(struct watch *w, struct queue *q, int64_t now_ns)
     }
     if (!q->first)
         return INT64_MAX;
-    int64_t together_ns = now_ns + SWEEP_TOGETHER_NS;
+    int64_t together_ns = now_ns + (q == &w->watched ? WATCHED_TOGETHER_NS : UNWATCHED_TOGETHER_NS);
     if (q->first->due_ns <= now_ns)
         return now_ns;
     return q->first->due_ns > together_ns ? q->first->due_ns : together_ns;
