@@ -299,6 +299,7 @@ void arrivals_lost(void *arg)
             for (const struct file *f = log->files; f; f = f->next)
                 if (f->name && f->order > log->lost_behind)
                     log->lost_behind = f->order;
+            log->lost_copies = order_next(log, true);
         }
     }
     while (c->arriving) {
@@ -315,8 +316,11 @@ void arrivals_listed(struct collector *c, struct log *log)
     bool there = false;
     for (const struct file *f = log->files; f; f = f->next)
         there = there || (f->name && f->order == log->lost_behind);
+    struct file *base = fleet_file_named(&c->fleet, log, log->base);
     if (!there)
         order_missed(c, log, log->lost_behind);
+    else if (base && base->order == log->lost_behind && base->state == FILE_READING && places_cut(c, base))
+        order_missed(c, log, log->lost_copies);
     log->lost_behind = 0;
 }
 

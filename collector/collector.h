@@ -141,6 +141,8 @@ int places_place(struct collector *c, struct file *f);
 /* The file is the first one that is begun of a log from before: what vanished of that is its to tell. 0: it
  * knows; 1: not yet. */
 int places_lost(struct collector *c, struct file *f);
+/* What was read of the file is not in it any more, nor in a copy. */
+bool places_cut(struct collector *c, struct file *f);
 /* `copy` goes on for `f`, whose content it has. Nothing of f is in flight. */
 void places_adopt(struct collector *c, struct file *copy, struct file *f);
 /* The file starts again at 0 as its next incarnation. */

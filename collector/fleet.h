@@ -151,6 +151,7 @@ struct log {
     uint64_t copies;     /* that were made */
     uint32_t meeting;    /* files that are tied to none yet */
     uint64_t lost_behind; /* events were lost when the file of this order was the youngest; 0: not */
+    uint64_t lost_copies; /* ... and this one is kept for copies that were made meanwhile */
     bool arriving;        /* names move: events and what was met are brought together */
     char container[SL_ID_MAX_BYTES];
     char base[]; /* NUL-terminated */

@@ -137,17 +137,21 @@ static bool is_sibling(const struct file *f)
     return !f->name || strcmp(f->name, f->log->base) != 0;
 }
 
-/* Whether another file of the log holds what the place is about, so that nothing of it is lost. */
-static bool held_by_copy(struct collector *c, const struct file *f, const struct sl_source_place *p)
+/* Whether another file of the log begins so, and holds what is looked for, so that nothing of it is lost. */
+static bool held_by_copy(struct collector *c, const struct file *f, uint64_t of, uint16_t bytes)
 {
-    for (struct file *other = f->log->files; other && p->fingerprint_bytes > 0; other = other->next) {
+    for (struct file *other = f->log->files; other && bytes > 0; other = other->next) {
         uint64_t fingerprint;
         if (other != f && !other->phantom && tail_open(&c->fleet, other) == 0 &&
-            tail_fingerprint(&c->fleet, other, p->fingerprint_bytes, &fingerprint) == 0 &&
-            fingerprint == p->fingerprint)
+            tail_fingerprint(&c->fleet, other, bytes, &fingerprint) == 0 && fingerprint == of)
             return true;
     }
     return false;
+}
+
+bool places_cut(struct collector *c, struct file *f)
+{
+    return !alike_itself(c, f) && !held_by_copy(c, f, f->fingerprint, f->fingerprint_bytes);
 }
 
 /* By its own key. 0: placed. > 0: the broker does not know it. */
@@ -176,7 +180,7 @@ static int place_known(struct collector *c, struct file *f, const uint8_t key[16
         /* Truncated while nobody looked. The place stays: a copy of what it was may be there. */
         f->source = p->source;
         f->known = true;
-        if (!held_by_copy(c, f, p))
+        if (!held_by_copy(c, f, p->fingerprint, p->fingerprint_bytes))
             f->log->owed = SL_GAP_SOURCE_TRUNCATED; /* copies of what came after it may come first */
         places_new_life(f, SL_GAP_NONE);
         f->state = FILE_READING;
