@@ -31,9 +31,9 @@ static void wait_for_work(struct background *g)
         return;
     }
     struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += g->period_s;
-    if (pthread_cond_timedwait(&g->work, &g->lock, &until) == ETIMEDOUT && g->wake) {
+    if (pthread_cond_clockwait(&g->work, &g->lock, CLOCK_MONOTONIC, &until) == ETIMEDOUT && g->wake) {
         pthread_mutex_unlock(&g->lock);
         g->wake(g->wake_arg);
         pthread_mutex_lock(&g->lock);

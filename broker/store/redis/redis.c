@@ -47,11 +47,7 @@ static struct redis *redis_new(const struct store_options *options)
     r->queue_end = &r->queue;
     r->good_end = &r->good;
     r->bad_end = &r->bad;
-    pthread_condattr_t clock;
-    pthread_condattr_init(&clock);
-    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-    pthread_cond_init(&r->work, &clock);
-    pthread_condattr_destroy(&clock);
+    pthread_cond_init(&r->work, NULL);
     pthread_mutex_init(&r->mutex, NULL);
     r->record = malloc(SL_RECORD_MAX_BYTES);
     if (!r->record || sl_block_builder_new(&r->gap) ||

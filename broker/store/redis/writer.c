@@ -565,7 +565,7 @@ void *writer_main(void *arg)
             struct timespec until;
             clock_gettime(CLOCK_MONOTONIC, &until);
             until.tv_sec++;
-            pthread_cond_timedwait(&r->work, &r->mutex, &until);
+            pthread_cond_clockwait(&r->work, &r->mutex, CLOCK_MONOTONIC, &until);
             continue;
         }
         pthread_mutex_lock(&r->mutex);
