@@ -3,7 +3,6 @@
 #include "tail.h"
 #include <assert.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <xxhash.h>
 
@@ -240,8 +239,6 @@ void file_forget_joins(struct fleet *fleet, struct file *f)
 void fleet_file_free(struct fleet *fleet, struct file *f)
 {
     assert(f->in_flight == 0);
-    printf("            # freed %s %llu state %d\n", f->name ? f->name : "-",
-           (unsigned long long)f->identity.inode, f->state);
     struct file **at = &f->log->files;
     while (*at != f)
         at = &(*at)->next;
