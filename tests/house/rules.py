@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The rules of the house, as a check: the law of rooms, licence lines, what may stand at the top, no unfinished work, a README
+"""The rules of the house, as a check: the law of rooms, licence lines, what may stand at the top, no unfinished work, no daemon that prints, a README
 in each room, a fuzz target for each parser.
 
     rules.py [TREE]        one line for each violation, exit status 1 if there is any
@@ -69,6 +69,9 @@ PARSERS = [
 NOT_OURS = re.compile(r"^tests/samples/|^tests/fuzz/corpus/|(^|/)vendor/|^tests/[a-z]+/golden/")
 SOURCE = re.compile(r"\.(c|h|py|sh|js|mjs|css|yaml|yml|cmake)$|(^|/)CMakeLists\.txt$|^\.ci/run$|^bench/run$")
 UNFINISHED = re.compile(r"\b(" + "|".join(["TO" + "DO", "FIX" + "ME", "X" * 3]) + r")\b")
+# What daemons say they log: nothing of them stands on standard output but what was asked for by a flag.
+SILENT = re.compile(r"^(broker|collector|gateway)/(?!cli/|check\.c$|wire/options)[^ ]*\.c$")
+PRINTS = re.compile(r"^[^/*]*(?<![a-z_])(printf|puts|putchar)\(")
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.M)
 
 
@@ -175,6 +178,8 @@ def violations(tree):
             found = UNFINISHED.search(line)
             if found:
                 yield f"{name}:{number}: {found[0]}: finish it or file it, do not leave it here"
+            if SILENT.search(name) and PRINTS.search(line):
+                yield f"{name}:{number}: prints; a daemon logs (wire/diagnostics.h)"
 
 
 # ---- the self-test ----
@@ -230,6 +235,7 @@ PLANTED = [
     ({"docs/x.md": ""}, "docs: nothing but rooms"),
     ({"collector/main.c": SPDX + "/* " + "TO" + "DO later */\n"}, "collector/main.c:2: TO" + "DO"),
     ({"README.md": "X" * 3 + " here\n"}, "README.md:1: " + "X" * 3),
+    ({"collector/main.c": SPDX + '    printf("seen\\n");\n'}, "collector/main.c:2: prints"),
     ({"collector/README.md": None}, "collector: a room has a README.md"),
     ({"tests/fuzz/collector_cri.c": None}, "collector/cri.c: no fuzz target (tests/fuzz/collector_cri.c)"),
     ({"tests/fuzz/corpus/collector_cri/seed": None}, "tests/fuzz/collector_cri.c: has no seed corpus"),
