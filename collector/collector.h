@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The collector: what ties watching, reading, packing and shipping together. finder.c turns names into files,
- * places.c decides where reading begins, turns.c reads, ends.c knows when a sandbox is over, home.c is the
- * loop and what the outside sees. One home thread; nothing in here blocks but reading files.
+ * places.c decides where reading begins, turns.c whose turn it is, passing.c what becomes of a file at its
+ * end, ends.c knows when a sandbox is over, home.c is the loop and what the outside sees. One home thread;
+ * nothing in here blocks but reading files.
  */
 #pragma once
 #include "options.h"

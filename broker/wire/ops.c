@@ -5,6 +5,7 @@
  * connection waits.
  */
 #include "ops.h"
+#include "link_listener.h"
 #include "link_threads.h"
 
 #include <errno.h>
@@ -284,22 +285,6 @@ uint16_t sl_ops_port(const struct sl_ops *o)
     return o->port;
 }
 
-static int fault_of(int result)
-{
-    switch (result) {
-    case 0:
-        return 0;
-    case NNG_EADDRINUSE:
-        return -EADDRINUSE;
-    case NNG_EPERM:
-        return -EACCES;
-    case NNG_ENOMEM:
-        return -ENOMEM;
-    default:
-        return -EINVAL;
-    }
-}
-
 /* A TCP port that is free on `host` now; 0 when there is none. */
 static uint16_t free_port(const char *host)
 {
@@ -411,7 +396,7 @@ int sl_ops_new(const char *address, struct sl_metrics *metrics, struct sl_ops **
     }
     if (r != 0) {
         sl_ops_free(o);
-        return fault_of(r);
+        return link_fault(r);
     }
     *ret = o;
     return 0;
