@@ -10,8 +10,8 @@
 
 struct sl_ops;
 
-/* `address` is HOST:PORT; port 0 takes a free one. Faults: -EADDRINUSE, -EACCES, -EINVAL, -ENOMEM, -EMFILE, or the
- * system's. */
+/* `address` is HOST:PORT; port 0 takes a free one. Faults: -EADDRINUSE, -EACCES, -EINVAL, -ENOMEM, -EMFILE,
+ * or the system's. */
 int sl_ops_new(const char *address, struct sl_metrics *metrics, struct sl_ops **ret);
 /* POSTs that wait are answered 503; their calls stay valid until sl_ops_answer(), which then only frees them.
  */
